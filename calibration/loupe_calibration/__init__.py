@@ -1,0 +1,1 @@
+"""What a pixel means: intrinsics, rigid transforms, the belt plane, deprojection."""

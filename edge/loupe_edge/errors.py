@@ -1,0 +1,37 @@
+"""What can go wrong at a station.
+
+BadInputError
+├── StationError        the station's configuration is unusable
+└── RecordingError      a recording is missing, damaged, or lacks a required stream
+FaultError
+├── CameraError         the camera is missing, silent, or gives what cannot be trusted
+├── EngineError         an engine failed, or gave what is not a score
+└── ProofError          a bundle does not say on this device what its trainer measured
+EndOfRecordingError     not a fault: there are no more frames
+"""
+
+from loupe_calibration.errors import BadInputError, FaultError, LoupeError
+
+
+class StationError(BadInputError):
+    """The station's configuration is unusable."""
+
+
+class RecordingError(BadInputError):
+    """A recording is missing, damaged, or lacks a required stream."""
+
+
+class CameraError(FaultError):
+    """The camera is missing, silent, or gives what cannot be trusted."""
+
+
+class EngineError(FaultError):
+    """An engine failed, or gave what is not a score."""
+
+
+class ProofError(FaultError):
+    """A bundle does not say on this device what its trainer measured."""
+
+
+class EndOfRecordingError(LoupeError):
+    """There are no more frames: the ordinary end of a replay."""

@@ -1,0 +1,75 @@
+"""The seams of the edge: what the loop needs of a camera, an engine, a publisher, a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from loupe_edge.verdict import Heartbeat, Verdict
+from loupe_models.frame import Frame
+from loupe_models.preprocess import Tensors
+
+Outputs = Mapping[str, npt.NDArray[np.float32]]
+
+
+class Camera(Protocol):
+    """Frames in order, each exposure once."""
+
+    def open(self) -> None:
+        """Start the streams, in bounded time.
+
+        Raises:
+            CameraError: No camera, or it did not start in time.
+            RecordingError: The recording is missing, damaged, or lacks a required stream.
+        """
+
+    def read(self) -> Frame:
+        """Wait for the next frame, in bounded time.
+
+        Raises:
+            CameraError: No trustworthy frame came in time; its message names the stream.
+            EndOfRecordingError: The recording is over.
+        """
+
+    def close(self) -> None:
+        """Stop the streams; safe to call twice."""
+
+
+class Engine(Protocol):
+    """A loaded graph."""
+
+    def infer(self, tensors: Tensors) -> Outputs:
+        """Run one frame.
+
+        Raises:
+            EngineError: A tensor does not fit the graph, or the runtime failed.
+        """
+
+    def close(self) -> None:
+        """Free what the engine holds; safe to call twice."""
+
+
+class Publisher(Protocol):
+    """Where verdicts go."""
+
+    def publish(self, verdict: Verdict) -> None:
+        """Send one verdict; never blocks."""
+
+    def heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Say that the station lives, and how it is."""
+
+    def close(self) -> None:
+        """Flush and free the socket."""
+
+
+class Journal(Protocol):
+    """What was said, kept."""
+
+    def append(self, verdict: Verdict) -> None:
+        """Keep one verdict."""
+
+    def close(self) -> None:
+        """Flush and free the file."""

@@ -1,0 +1,1 @@
+"""The contract between trainer and edge: frame, gate, preprocessing, bundle, scoring, threshold."""

@@ -1,0 +1,177 @@
+"""A folder that is shipped to a device: written at once or not at all, believed only when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from loupe_models.errors import BundleError
+from loupe_models.graph_lint import lint_graph
+from loupe_models.manifest import SCHEMA_VERSION, Manifest, ModeManifest
+from loupe_models.strict_json import loads
+
+MANIFEST = "manifest.json"
+MAX_BUNDLE_BYTES = 1_000_000_000
+MAX_GRAPH_BYTES = 1_800_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        sha256: Of `manifest.json`, which holds the hash of every other file.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    def file(self, name: str) -> Path:
+        """Give the path of a file that the manifest lists."""
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.path}: no file {name!r} in the manifest")
+        return self.path / name
+
+    def mode(self, name: str) -> ModeManifest:
+        """Give the contract of one mode."""
+        for mode, contract in self.manifest.modes.items():
+            if mode == name:
+                return contract
+        served = ", ".join(self.manifest.modes)
+        raise BundleError(f"{self.path}: serves {served}, not {name!r}; set mode to one of these")
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle and refuse it on any doubt.
+
+    Raises:
+        BundleError: Missing, truncated, altered, unknown keys, a newer schema, a path outside
+            the folder, or a file the manifest does not list.
+        GraphError: A graph breaks the graph contract.
+    """
+    raw = _read_manifest(path)
+    try:
+        manifest = Manifest.model_validate(_checked_version(path, raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(
+            f"{path / MANIFEST}: {where}: {first['msg']} ({error.error_count()} in all); "
+            f"export the bundle again"
+        ) from error
+    _check_files(path, manifest)
+    for mode in manifest.modes.values():
+        for variant in mode.variants.values():
+            lint_graph(path / variant.file, mode.inputs, mode.outputs)
+    return Bundle(path, manifest, hashlib.sha256(raw).hexdigest())
+
+
+def write_bundle(
+    path: Path, fill: Callable[[Path], None], make_manifest: Callable[[Mapping[str, str]], Manifest]
+) -> Bundle:
+    """Write a bundle beside its place, verify it, and move it there in one step.
+
+    Args:
+        path: Where the bundle will be; must not exist.
+        fill: Writes every file but the manifest into the folder it is given.
+        make_manifest: Makes the manifest from the files' sha256 by name.
+
+    Raises:
+        BundleError: The place is taken, or the result is over the size limits.
+    """
+    if path.exists():
+        raise BundleError(f"{path} exists; choose another place or remove it first")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        fill(making)
+        files = {str(f.relative_to(making)): file_sha256(f) for f in _files(making)}
+        _check_sizes(making, files)
+        text = make_manifest(files).model_dump_json(indent=1)
+        (making / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        load_bundle(making)
+        _sync(making)
+        making.chmod(0o755)
+        os.rename(making, path)  # noqa: PTH104  (Path.rename would replace an empty folder too)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    return load_bundle(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file without reading it whole into memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_manifest(path: Path) -> bytes:
+    if not path.is_dir():
+        raise BundleError(f"{path}: not a folder; give the folder that holds {MANIFEST}")
+    try:
+        return (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: no readable {MANIFEST}, so this is not a bundle") from error
+
+
+def _checked_version(path: Path, raw: bytes) -> dict[str, object]:
+    try:
+        document = loads(raw)
+    except ValueError as error:
+        raise BundleError(f"{path / MANIFEST}: not valid JSON ({error}); copy it again") from error
+    if not isinstance(document, dict):
+        raise BundleError(f"{path / MANIFEST}: not a JSON object")
+    version = document.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{path}: written by a newer Loupe (schema {version}, this one reads "
+            f"{SCHEMA_VERSION}); update Loupe on this machine"
+        )
+    return document
+
+
+def _check_files(path: Path, manifest: Manifest) -> None:
+    root = path.resolve()
+    present = {str(f.relative_to(path)) for f in _files(path)} - {MANIFEST}
+    if foreign := sorted(present - set(manifest.files)):
+        raise BundleError(f"{path}: files the manifest does not list: {', '.join(foreign)}")
+    for name, sha256 in manifest.files.items():
+        file = path / name
+        if not file.is_file() or root not in file.resolve().parents:
+            raise BundleError(f"{path}: {name} is missing or outside the bundle; copy it again")
+        if file_sha256(file) != sha256:
+            raise BundleError(f"{path}: {name} is damaged (sha256 differs); copy it again")
+
+
+def _check_sizes(path: Path, files: Mapping[str, str]) -> None:
+    sizes = {name: (path / name).stat().st_size for name in files}
+    if sum(sizes.values()) > MAX_BUNDLE_BYTES:
+        raise BundleError(f"bundle of {sum(sizes.values()):,} bytes; the limit is 1 GB")
+    for name, size in sizes.items():
+        if name.endswith(".onnx") and size > MAX_GRAPH_BYTES:
+            raise BundleError(f"{name} has {size:,} bytes; a graph must stay under 1.8 GB")
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(f for f in path.rglob("*") if not f.is_dir())
+
+
+def _sync(path: Path) -> None:
+    """Flush files and folders, so that a power cut cannot leave an empty bundle in place."""
+    for target in [*_files(path), path]:
+        handle = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

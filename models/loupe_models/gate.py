@@ -1,0 +1,125 @@
+"""Is there something to inspect, and where? A fixed region with an occupancy test."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from loupe_calibration.deproject import ray_table
+from loupe_calibration.transform import Transform
+from loupe_models.errors import FrameError
+from loupe_models.frame import Frame, Rect
+
+STRIDE = 4  # occupancy is a question of area: every fourth pixel answers it
+
+
+class ByColour(BaseModel):
+    """A pixel is occupied when it differs from the bare belt's colour."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["colour"] = "colour"
+    belt_rgb: tuple[int, int, int]
+    min_contrast: int = Field(default=40, ge=1, le=255)
+
+
+class ByHeight(BaseModel):
+    """A pixel is occupied when it stands above the station's belt plane."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["height"] = "height"
+    min_height_m: float = Field(default=0.004, gt=0)
+
+
+Occupied = Annotated[ByColour | ByHeight, Field(discriminator="by")]
+
+
+class GateSpec(BaseModel):
+    """Where parts are looked at, and what counts as a part being there.
+
+    Attributes:
+        region_px: Fixed region of the frame; None is the whole frame.
+        occupied: How a pixel is told from the bare belt; None passes every frame.
+        min_fraction: Least occupied share of the region.
+        clear_px: Width of the strips at the region's left and right edge that must be bare, so
+            that a part is inspected only when it lies wholly inside. 0 asks nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    region_px: Rect | None = None
+    occupied: Occupied | None = None
+    min_fraction: float = Field(default=0.05, gt=0, lt=1)
+    clear_px: int = Field(default=0, ge=0)
+
+
+def gate(frame: Frame, spec: GateSpec, belt_from_camera: Transform | None = None) -> Rect | None:
+    """Find the region to inspect.
+
+    A rectangle in the frame's label wins: the recording knows where the part is.
+
+    Args:
+        frame: The exposure.
+        spec: From the bundle's manifest, or the station's override.
+        belt_from_camera: The station's belt; required where the gate works by height.
+
+    Returns:
+        The region, wholly inside the frame, or None where there is no whole part to inspect.
+
+    Raises:
+        FrameError: The region lies outside the frame, or the stream it needs is missing.
+    """
+    if frame.label is not None and frame.label.rect_px is not None:
+        return _inside(frame.label.rect_px, frame)
+    region = _inside(spec.region_px or Rect(0, 0, *frame.size_wh), frame)
+    if spec.occupied is None:
+        return region
+    occupied = _occupied(frame, region, spec.occupied, belt_from_camera)
+    strip = -(-spec.clear_px // STRIDE)
+    edges = (occupied[:, :strip], occupied[:, -strip:]) if strip else ()
+    if occupied.mean() < spec.min_fraction:
+        return None
+    if any(edge.mean() > spec.min_fraction / 4 for edge in edges):
+        return None
+    return region
+
+
+def _inside(rect: Rect, frame: Frame) -> Rect:
+    width, height = frame.size_wh
+    fits = (
+        rect.x_px >= 0
+        and rect.y_px >= 0
+        and rect.width_px > 0
+        and rect.height_px > 0
+        and rect.x_px + rect.width_px <= width
+        and rect.y_px + rect.height_px <= height
+    )
+    if not fits:
+        raise FrameError(f"region {tuple(rect)} does not lie inside a {width}x{height} frame")
+    return rect
+
+
+def _occupied(
+    frame: Frame, region: Rect, how: ByColour | ByHeight, belt_from_camera: Transform | None
+) -> npt.NDArray[np.bool_]:
+    x, y, width, height = region
+    window = (slice(y, y + height, STRIDE), slice(x, x + width, STRIDE))
+    if isinstance(how, ByColour):
+        if frame.rgb is None:
+            raise FrameError("the gate works by colour, but the frame has none")
+        away = np.abs(frame.rgb[window].astype(np.int16) - np.asarray(how.belt_rgb, np.int16))
+        return np.asarray(away.max(axis=-1) >= how.min_contrast)
+    if frame.depth is None or frame.intrinsics is None or frame.depth_scale_m is None:
+        raise FrameError("the gate works by height, but the frame has no depth")
+    if belt_from_camera is None:
+        raise FrameError("the gate works by height: give the station's belt plane")
+    depth = frame.depth[window]
+    metres = depth.astype(np.float32) * np.float32(frame.depth_scale_m)
+    up = np.asarray(belt_from_camera.rotation[2], np.float32)
+    rays = ray_table(frame.intrinsics)[window]
+    height_m = (rays @ up) * metres + np.float32(belt_from_camera.translation_m[2])
+    return np.asarray((depth > 0) & (height_m >= how.min_height_m))

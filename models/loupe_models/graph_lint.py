@@ -1,0 +1,127 @@
+"""Does an ONNX graph keep the one graph contract? Checked at export and at every load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
+
+from loupe_models.errors import GraphError
+from loupe_models.manifest import TensorSpec
+
+MAX_IR_VERSION = 10
+OPSET = 17
+MAX_TOPK = 3840  # TensorRT 10.3
+# What EfficientAD, ViTs and memory banks need, all of it in TensorRT 10.3's ONNX operator table.
+# fmt: off
+ALLOWED_OPS = frozenset({
+    "Abs", "Add", "ArgMax", "ArgMin", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant",
+    "ConstantOfShape", "Conv", "ConvTranspose", "Div", "Einsum", "Elu", "Equal", "Erf", "Exp",
+    "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm",
+    "GlobalAveragePool", "Greater", "GreaterOrEqual", "Identity", "InstanceNormalization",
+    "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "MatMul", "Max", "MaxPool",
+    "Min", "Mod", "Mul", "Neg", "Not", "Pad", "Pow", "Range", "Reciprocal", "ReduceMax",
+    "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid",
+    "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK",
+    "Transpose", "Unsqueeze", "Where",
+})
+# fmt: on
+ONNX_DTYPES = {
+    "uint8": TensorProto.UINT8,
+    "int32": TensorProto.INT32,
+    "float32": TensorProto.FLOAT,
+}
+
+
+def lint_graph(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Hold a graph against the contract and against what its manifest says of it.
+
+    Raises:
+        GraphError: Names the first thing that breaks the contract.
+    """
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        raise GraphError(f"{path.name}: not a valid ONNX graph ({_first_line(error)})") from error
+    try:
+        _check_versions(model)
+        _check_interface(model.graph.input, inputs, "input")
+        _check_interface(model.graph.output, outputs, "output")
+        _check_outputs(outputs)
+        _check_nodes(model)
+        _check_uint8_edges(model)
+    except GraphError as error:
+        raise GraphError(f"{path.name}: {error}") from error
+
+
+def _check_versions(model: onnx.ModelProto) -> None:
+    if model.ir_version > MAX_IR_VERSION:
+        raise GraphError(f"IR version {model.ir_version}, at most {MAX_IR_VERSION} is allowed")
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets != {"": OPSET}:
+        raise GraphError(f"operator sets {opsets}, only the standard set {OPSET} is allowed")
+
+
+def _check_interface(
+    values: Sequence[onnx.ValueInfoProto], specs: Sequence[TensorSpec], kind: str
+) -> None:
+    have = {value.name: value.type.tensor_type for value in values}
+    if set(have) != {spec.name for spec in specs}:
+        raise GraphError(
+            f"{kind}s {sorted(have)}, the manifest names {sorted(s.name for s in specs)}"
+        )
+    for spec in specs:
+        tensor = have[spec.name]
+        shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+        if shape != spec.shape or tensor.elem_type != ONNX_DTYPES[spec.dtype]:
+            dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
+            raise GraphError(
+                f"{kind} {spec.name} is {dtype} {shape}, the manifest says "
+                f"{spec.dtype} {spec.shape}"
+            )
+
+
+def _check_outputs(outputs: Sequence[TensorSpec]) -> None:
+    by_name = {spec.name: spec for spec in outputs}
+    if set(by_name) != {"anomaly_map", "image_score"}:
+        raise GraphError("outputs must be anomaly_map and image_score")
+    if any(spec.dtype != "float32" for spec in outputs):
+        raise GraphError("both outputs must be float32")
+    shape = by_name["anomaly_map"].shape
+    if by_name["image_score"].shape != (1,) or len(shape) != 4 or shape[:2] != (1, 1):
+        raise GraphError("anomaly_map must be (1, 1, H, W) and image_score (1,)")
+
+
+def _check_nodes(model: onnx.ModelProto) -> None:
+    constants = {init.name: init for init in model.graph.initializer}
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise GraphError(f"operator {node.domain}::{node.op_type} is not standard ONNX")
+        if node.op_type not in ALLOWED_OPS:
+            raise GraphError(f"operator {node.op_type} is not one TensorRT 10.3 is known to take")
+        if node.op_type == "Constant":
+            value = next((a.t for a in node.attribute if a.name == "value"), None)
+            if value is not None:
+                constants[node.output[0]] = value
+        if node.op_type == "TopK":
+            k = constants.get(node.input[1])
+            if k is None or int(numpy_helper.to_array(k).ravel()[0]) > MAX_TOPK:
+                raise GraphError(f"TopK needs a constant k of at most {MAX_TOPK}")
+
+
+def _check_uint8_edges(model: onnx.ModelProto) -> None:
+    """TensorRT takes uint8 at the network's edge only: its sole consumer must be a Cast."""
+    for value in model.graph.input:
+        if value.type.tensor_type.elem_type != TensorProto.UINT8:
+            continue
+        consumers = [n.op_type for n in model.graph.node if value.name in n.input]
+        if consumers != ["Cast"]:
+            raise GraphError(f"uint8 input {value.name} feeds {consumers}, only one Cast may")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

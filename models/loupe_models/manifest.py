@@ -1,0 +1,135 @@
+"""The bundle's machine-readable contract."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from loupe_calibration.intrinsics import Intrinsics
+from loupe_calibration.transform import Transform
+from loupe_models.frame import Rect
+from loupe_models.gate import GateSpec
+from loupe_models.preprocess import PreprocessSpec
+from loupe_models.threshold import MAX_STORED_SCORES, Threshold
+
+SCHEMA_VERSION: Final = 1
+
+Mode = Literal["rgb", "depth", "rgbd"]
+Precision = Literal["fp32", "fp16", "int8"]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# One plain name, or one folder and a name: nothing that climbs out of the bundle.
+FileName = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$")
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TensorSpec(_Strict):
+    """A named input or output of the graph, with its static shape."""
+
+    name: str
+    dtype: Literal["uint8", "int32", "float32"]
+    shape: tuple[int, ...]
+
+
+class Golden(_Strict):
+    """A raw frame whose answer is known, replayed on every device before it may speak."""
+
+    rgb: FileName | None = None
+    depth: FileName | None = None
+    depth_scale_m: float | None = None
+    intrinsics: Intrinsics | None = None
+    belt_from_camera: Transform | None = None
+    rect_px: Rect | None = None
+    image_score: float
+    decision: Literal["good", "defect"]
+
+
+class Variant(_Strict):
+    """One graph file of a mode.
+
+    Attributes:
+        tolerance: Largest score error against the reference, in the sense of law 8.
+        parity: Measured score errors of this variant against the trainer's network.
+        threshold: Only where the variant shifts it beyond its tolerance.
+    """
+
+    file: FileName
+    precision: Precision
+    tolerance: float = Field(gt=0)
+    parity: dict[str, float] = {}
+    threshold: Threshold | None = None
+
+
+class ModeManifest(_Strict):
+    """Everything needed to serve one mode.
+
+    Attributes:
+        calibration_scores: Sorted good-part scores that the threshold rests on, at most 2,000.
+    """
+
+    gate: GateSpec
+    preprocess: PreprocessSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    threshold: Threshold
+    calibration_scores: tuple[float, ...] = Field(min_length=2, max_length=MAX_STORED_SCORES)
+    variants: dict[Precision, Variant] = Field(min_length=1)
+    golden: tuple[Golden, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _scores_are_sorted(self) -> ModeManifest:
+        if list(self.calibration_scores) != sorted(self.calibration_scores):
+            raise ValueError("calibration_scores must be sorted")
+        return self
+
+
+class Backbone(_Strict):
+    """Whose weights the method learnt from."""
+
+    name: str
+    licence: str
+    sha256: str
+
+
+class Provenance(_Strict):
+    """Where the bundle comes from."""
+
+    created_at: str
+    code_version: str
+    data_sha256: Sha256
+    config: dict[str, object]
+    seed: int
+    backbone: Backbone | None = None
+
+
+class Manifest(_Strict):
+    """The whole contract; `files` covers every file of the bundle but this one."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    method: str
+    modes: dict[Mode, ModeManifest] = Field(min_length=1)
+    files: dict[FileName, Sha256]
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _named_files_are_listed(self) -> Manifest:
+        named = {
+            name
+            for mode in self.modes.values()
+            for name in [
+                *(variant.file for variant in mode.variants.values()),
+                *(golden.rgb for golden in mode.golden),
+                *(golden.depth for golden in mode.golden),
+            ]
+            if name is not None
+        }
+        missing = sorted(named - set(self.files))
+        if missing:
+            raise ValueError(f"not listed under files: {', '.join(missing)}")
+        return self

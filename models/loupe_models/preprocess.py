@@ -1,0 +1,261 @@
+"""The one preprocessing: a frame and a region in, the graph's tensors out.
+
+Trainer and edge both call `preprocess`; what it does is an ordered list of steps from a closed
+registry, written in the bundle's manifest. Everything after it is inside the exported graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from loupe_calibration.deproject import ray_table
+from loupe_calibration.transform import Transform
+from loupe_models.errors import FrameError
+from loupe_models.frame import Frame, Rect
+
+Tensors = Mapping[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class PxMap:
+    """An axis-aligned map between pixel grids: `frame = scale * map + offset`, per axis.
+
+    Pixel centres lie on integer coordinates.
+    """
+
+    scale_x: float
+    scale_y: float
+    offset_x_px: float
+    offset_y_px: float
+
+    def apply(self, uv_px: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Take pixel coordinates (..., 2) of the anomaly map to the frame."""
+        offset = np.array((self.offset_x_px, self.offset_y_px))
+        return np.asarray(uv_px * np.array((self.scale_x, self.scale_y)) + offset)
+
+    def inverse(self) -> PxMap:
+        """Give `map_px_from_frame_px`."""
+        return PxMap(
+            1 / self.scale_x,
+            1 / self.scale_y,
+            -self.offset_x_px / self.scale_x,
+            -self.offset_y_px / self.scale_y,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What goes into the graph, and the way back from its map to the frame.
+
+    Attributes:
+        tensors: By the graph's input names; `rgb` uint8 (1, H, W, 3), `xyz` float32
+            (1, H, W, 3) metres with invalid = 0, `valid` uint8 (1, H, W).
+        frame_px_from_map_px: From the anomaly map's pixels to the frame's.
+    """
+
+    tensors: Tensors
+    frame_px_from_map_px: PxMap
+
+
+class Crop(BaseModel):
+    """Keep the gate's region."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["crop"] = "crop"
+
+
+class Resize(BaseModel):
+    """Resample to a fixed size, aspect not kept: colour by area or bilinear, depth by nearest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["resize"] = "resize"
+    width_px: int = Field(ge=8, le=8192)
+    height_px: int = Field(ge=8, le=8192)
+
+
+class Cloud(BaseModel):
+    """Turn depth into an organized cloud, in the belt frame where the station knows its belt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["cloud"] = "cloud"
+
+
+class RemoveBelt(BaseModel):
+    """Make every point that is not above the belt invalid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["remove_belt"] = "remove_belt"
+    min_height_m: float = Field(default=0.002, gt=0)
+
+
+Step = Annotated[Crop | Resize | Cloud | RemoveBelt, Field(discriminator="step")]
+
+
+class PreprocessSpec(BaseModel):
+    """The steps, in order, and the tensors that the graph takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: tuple[Step, ...]
+    tensors: tuple[Literal["rgb", "xyz", "valid"], ...] = ("rgb",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the steps hand to each other; `depth` and `rays` share the grid of `rgb`."""
+
+    region: Rect
+    frame_px_from_map_px: PxMap
+    rgb: npt.NDArray[np.uint8] | None
+    depth: npt.NDArray[np.uint16] | None
+    rays: npt.NDArray[np.float32] | None
+    depth_scale_m: float
+    belt_from_camera: Transform | None
+    xyz: npt.NDArray[np.float32] | None = None
+    valid: npt.NDArray[np.bool_] | None = None
+
+
+def preprocess(
+    frame: Frame, region: Rect, spec: PreprocessSpec, belt_from_camera: Transform | None = None
+) -> Prepared:
+    """Make the graph's tensors.
+
+    Args:
+        frame: The exposure.
+        region: From `gate`.
+        spec: From the bundle's manifest.
+        belt_from_camera: The station's belt; clouds stay in the optical frame without it.
+
+    Raises:
+        FrameError: A stream or a setting that the steps need is missing.
+    """
+    work = _begin(frame, region, spec, belt_from_camera)
+    for step in spec.steps:
+        work = _run(work, step)
+    made: dict[str, npt.NDArray[np.generic] | None] = {
+        "rgb": work.rgb,
+        "xyz": work.xyz,
+        "valid": None if work.valid is None else work.valid.view(np.uint8),
+    }
+    tensors: dict[str, npt.NDArray[np.generic]] = {}
+    for name in spec.tensors:
+        array = made[name]
+        if array is None:
+            raise FrameError(f"tensor {name!r} needs a stream the frame lacks, or a missing step")
+        tensors[name] = np.ascontiguousarray(array)[None]
+    return Prepared(tensors, work.frame_px_from_map_px)
+
+
+def _begin(
+    frame: Frame, region: Rect, spec: PreprocessSpec, belt_from_camera: Transform | None
+) -> _Work:
+    """Take only the streams the spec asks for, so that an unused one costs nothing."""
+    wants_cloud = any(name in ("xyz", "valid") for name in spec.tensors)
+    has_depth = wants_cloud and frame.depth is not None and frame.intrinsics is not None
+    return _Work(
+        region=region,
+        frame_px_from_map_px=PxMap(1.0, 1.0, 0.0, 0.0),
+        rgb=frame.rgb if "rgb" in spec.tensors else None,
+        depth=frame.depth if has_depth else None,
+        rays=ray_table(frame.intrinsics) if has_depth and frame.intrinsics else None,
+        depth_scale_m=frame.depth_scale_m or 0.0,
+        belt_from_camera=belt_from_camera,
+    )
+
+
+def _run(work: _Work, step: Crop | Resize | Cloud | RemoveBelt) -> _Work:
+    if isinstance(step, Crop):
+        return _crop(work)
+    if isinstance(step, Resize):
+        return _resize(work, step)
+    if isinstance(step, Cloud):
+        return _cloud(work)
+    return _remove_belt(work, step)
+
+
+def _crop(work: _Work) -> _Work:
+    x, y, width, height = work.region
+    window = (slice(y, y + height), slice(x, x + width))
+    before = work.frame_px_from_map_px
+    return replace(
+        work,
+        rgb=None if work.rgb is None else work.rgb[window],
+        depth=None if work.depth is None else work.depth[window],
+        rays=None if work.rays is None else work.rays[window],
+        xyz=None if work.xyz is None else work.xyz[window],
+        valid=None if work.valid is None else work.valid[window],
+        frame_px_from_map_px=replace(
+            before,
+            offset_x_px=before.offset_x_px + before.scale_x * x,
+            offset_y_px=before.offset_y_px + before.scale_y * y,
+        ),
+    )
+
+
+def _resize(work: _Work, step: Resize) -> _Work:
+    arrays = (work.rgb, work.depth, work.xyz)
+    height, width = next(a.shape[:2] for a in arrays if a is not None)
+    to_wh = (step.width_px, step.height_px)
+    scale_x, scale_y = width / step.width_px, height / step.height_px
+    rows = ((np.arange(step.height_px) + 0.5) * scale_y).astype(np.intp)[:, None]
+    columns = ((np.arange(step.width_px) + 0.5) * scale_x).astype(np.intp)[None]
+    before = work.frame_px_from_map_px
+    return replace(
+        work,
+        rgb=None if work.rgb is None else _resample(work.rgb, to_wh),
+        depth=None if work.depth is None else work.depth[rows, columns],
+        rays=None if work.rays is None else work.rays[rows, columns],
+        xyz=None if work.xyz is None else work.xyz[rows, columns],
+        valid=None if work.valid is None else work.valid[rows, columns],
+        frame_px_from_map_px=PxMap(
+            before.scale_x * scale_x,
+            before.scale_y * scale_y,
+            before.offset_x_px + before.scale_x * (scale_x - 1) / 2,
+            before.offset_y_px + before.scale_y * (scale_y - 1) / 2,
+        ),
+    )
+
+
+def _resample(rgb: npt.NDArray[np.uint8], to_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Shrink by area (no aliasing), grow bilinearly, each axis for itself where they disagree."""
+    height, width = rgb.shape[:2]
+    if (width, height) == to_wh:
+        return rgb
+    shrinks = (to_wh[0] <= width, to_wh[1] <= height)
+    if shrinks[0] == shrinks[1]:
+        how = cv2.INTER_AREA if shrinks[0] else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(rgb, to_wh, interpolation=how), dtype=np.uint8)
+    return _resample(_resample(rgb, (to_wh[0], height)), to_wh)
+
+
+def _cloud(work: _Work) -> _Work:
+    if work.depth is None or work.rays is None:
+        raise FrameError("step 'cloud' needs depth, and the frame has none")
+    valid = work.depth > 0
+    z_m = work.depth.astype(np.float32) * np.float32(work.depth_scale_m)
+    xyz = work.rays * z_m[..., None]
+    if work.belt_from_camera is not None:
+        xyz = work.belt_from_camera.apply(xyz)
+        xyz[~valid] = 0
+    return replace(work, xyz=xyz, valid=valid)
+
+
+def _remove_belt(work: _Work, step: RemoveBelt) -> _Work:
+    if work.xyz is None or work.valid is None:
+        raise FrameError("step 'remove_belt' must come after 'cloud'")
+    if work.belt_from_camera is None:
+        raise FrameError("step 'remove_belt' needs the station's belt plane")
+    valid = work.valid & (work.xyz[..., 2] >= step.min_height_m)
+    xyz = np.where(valid[..., None], work.xyz, np.float32(0))
+    return replace(work, xyz=xyz, valid=valid)

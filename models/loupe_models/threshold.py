@@ -1,0 +1,94 @@
+"""A threshold with a promise, by order statistics of good parts' scores."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import binom
+
+from loupe_models.errors import ThresholdError
+
+MAX_STORED_SCORES = 2000
+MIN_SPREAD = 1e-6
+
+
+class Threshold(BaseModel):
+    """The cut and its evidence: a part is a defect when its score is above `value`.
+
+    Attributes:
+        false_reject_rate: The promise: at most this share of good parts scores above `value`.
+        confidence: How sure the promise is, over the draw of the calibration parts.
+        n_parts: Good parts it rests on, disjoint from all fitting.
+        rank: `value` is the rank-th smallest of the parts' scores.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    value: float
+    false_reject_rate: float = Field(gt=0, lt=1)
+    confidence: float = Field(gt=0, lt=1)
+    n_parts: int = Field(ge=1)
+    rank: int = Field(ge=1)
+
+
+def parts_needed(false_reject_rate: float, confidence: float = 0.95) -> int:
+    """Give the fewest good parts that can carry the promise: 29 for 10 %, 59 for 5 %."""
+    return math.ceil(math.log(1 - confidence) / math.log(1 - false_reject_rate))
+
+
+def choose_threshold(
+    part_scores: npt.ArrayLike, false_reject_rate: float, confidence: float = 0.95
+) -> Threshold:
+    """Take the lowest order statistic that keeps the promise.
+
+    With n good parts, the share of good parts above the k-th smallest score is
+    Beta(n - k + 1, k) distributed, whatever the scores' distribution; k is the least for which
+    that share is at most `false_reject_rate` with probability `confidence`.
+
+    Args:
+        part_scores: (n,) one score a part, its highest frame score.
+        false_reject_rate: Promised share of good parts rejected, at most.
+        confidence: Probability with which the promise holds.
+
+    Raises:
+        ThresholdError: Too few parts, scores that are not finite, or scores without spread.
+    """
+    scores = np.sort(np.asarray(part_scores, dtype=np.float64))
+    n = len(scores)
+    needed = parts_needed(false_reject_rate, confidence)
+    if n < needed:
+        raise ThresholdError(
+            f"{n} good parts cannot carry a false-reject rate of {false_reject_rate:.3g} at "
+            f"{confidence:.0%} confidence: collect at least {needed} good parts for calibration, "
+            f"or promise a higher rate"
+        )
+    if not np.all(np.isfinite(scores)):
+        raise ThresholdError("a calibration score is not finite: the model is unusable")
+    if scores[-1] - scores[0] < MIN_SPREAD:
+        raise ThresholdError(
+            "every calibration part scores the same: the pictures are copies of one, "
+            "or the model is constant; collect different good parts"
+        )
+    # P(share above the k-th <= rate) = P(Binomial(n, 1 - rate) <= k - 1)
+    ranks = np.arange(1, n + 1)
+    keeps = binom.cdf(ranks - 1, n, 1 - false_reject_rate) >= confidence
+    rank = int(ranks[keeps][0])
+    return Threshold(
+        value=float(scores[rank - 1]),
+        false_reject_rate=false_reject_rate,
+        confidence=confidence,
+        n_parts=n,
+        rank=rank,
+    )
+
+
+def thin(scores: npt.ArrayLike) -> list[float]:
+    """Keep at most 2,000 sorted scores, evenly spaced by rank, the extremes among them."""
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))
+    if len(ordered) <= MAX_STORED_SCORES:
+        return [float(s) for s in ordered]
+    keep = np.linspace(0, len(ordered) - 1, MAX_STORED_SCORES).round().astype(int)
+    return [float(s) for s in ordered[keep]]

@@ -1,0 +1,1 @@
+"""The methods: learn from good parts, distil, export. The only floor that knows torch."""
