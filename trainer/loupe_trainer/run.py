@@ -1,0 +1,157 @@
+"""The run folder: everything one training run leaves behind, and what lets it continue.
+
+run.json           recipe as understood, data hash, code and library versions, seed
+split/             fit, quantiles, threshold and test as JSON Lines
+cache/             preprocessed tensors, by hash
+checkpoints/       the method's resumable state, never shipped
+metrics.jsonl      one line a log event, appended
+export/            the graph, the calibration scores, parity
+bundle/            what is shipped
+evaluation/        metrics.json, decisions.jsonl, report.html
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from loupe_models.atomic import write_text
+from loupe_models.strict_json import loads
+from loupe_trainer.errors import RunError
+
+LIBRARIES = ("numpy", "opencv-python-headless", "torch", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where one run keeps its things.
+
+    Attributes:
+        path: The folder; made on first use.
+    """
+
+    path: Path
+
+    @property
+    def split(self) -> Path:
+        """Which part serves what."""
+        return self.path / "split"
+
+    @property
+    def cache(self) -> Path:
+        """Preprocessed tensors; safe to delete."""
+        return self.path / "cache"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The method's own, made on demand."""
+        folder = self.path / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def export(self) -> Path:
+        """The graph and what was measured on it."""
+        return self.path / "export"
+
+    @property
+    def bundle(self) -> Path:
+        """What is shipped to a device."""
+        return self.path / "bundle"
+
+    @property
+    def evaluation(self) -> Path:
+        """Metrics, decisions and the report."""
+        return self.path / "evaluation"
+
+    def log(self, values: Mapping[str, float | int | str]) -> None:
+        """Append one event to `metrics.jsonl`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(dict(values)) + "\n")
+
+    def claim(self, config: Mapping[str, object], source: Path, data_sha256: str) -> None:
+        """Take the folder for this recipe and data, or make sure that it already is theirs.
+
+        Args:
+            config: The recipe as understood, as JSON would hold it.
+            source: The recipe's file, kept so that `export` finds relative paths again.
+            data_sha256: Of everything the run learns from.
+
+        Raises:
+            RunError: The folder holds another run.
+        """
+        file = self.path / "run.json"
+        if file.exists():
+            self._same_run(config, data_sha256)
+            return
+        if self.path.exists() and any(self.path.iterdir()):
+            raise RunError(f"{self.path} holds other things; give --out a new or empty folder")
+        document = {
+            "config": dict(config),
+            "recipe": str(source.resolve()),
+            "data_sha256": data_sha256,
+            "code_version": code_version(),
+            "versions": versions(),
+        }
+        write_text(file, json.dumps(document, indent=1) + "\n")
+
+    def read(self) -> dict[str, object]:
+        """Give what `claim` wrote.
+
+        Raises:
+            RunError: This is not a run folder.
+        """
+        try:
+            document = loads((self.path / "run.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.path}: no readable run.json; give the --out folder of a training run"
+            ) from error
+        if not isinstance(document, dict):
+            raise RunError(f"{self.path / 'run.json'}: not a JSON object")
+        return document
+
+    def _same_run(self, config: Mapping[str, object], data_sha256: str) -> None:
+        before = self.read()
+        known = before.get("config")
+        if known != dict(config):
+            keys = _differing(known if isinstance(known, dict) else {}, config)
+            raise RunError(
+                f"{self.path} holds a run of another recipe ({keys} differ); "
+                f"give --out a new folder, or delete this one"
+            )
+        if before.get("data_sha256") != data_sha256:
+            raise RunError(
+                f"{self.path}: the data changed since this run began; give --out a new folder"
+            )
+
+
+def code_version() -> str:
+    """Give the version, and the commit where the code runs from a checkout."""
+    version = metadata.version("loupe")
+    here = Path(__file__).resolve().parent
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"],
+            capture_output=True, text=True, check=False, timeout=5,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return version
+    commit = told.stdout.strip()
+    return f"{version}+g{commit}" if told.returncode == 0 and commit else version
+
+
+def versions() -> dict[str, str]:
+    """Give the versions that shape the numbers."""
+    return {"python": platform.python_version()} | {n: metadata.version(n) for n in LIBRARIES}
+
+
+def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> str:
+    keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    return ", ".join(keys)
