@@ -16,7 +16,7 @@ MAX_REGIONS = 20
 MIN_UNIT = 1e-9
 
 
-def p_value(score: float, calibration_scores: Sequence[float]) -> float:
+def p_value(score: float, calibration_scores: Sequence[float] | npt.NDArray[np.float64]) -> float:
     """Give the share of good parts that would score at least this high (conformal, never 0).
 
     Args:

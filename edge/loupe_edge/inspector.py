@@ -1,0 +1,206 @@
+"""Gate, preprocess, infer, decide: what turns a frame into an answer, wherever frames come from.
+
+The service on the line, `inspect` on pictures and the trainer's `evaluate` all call this, so that
+a bundle means the same everywhere. Silence is never good: whatever is not a score is `unknown`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from loupe_calibration.transform import Transform
+from loupe_edge.depth_evidence import depth_valid_fraction, measure_region
+from loupe_edge.errors import EngineError
+from loupe_edge.protocols import Engine, Outputs
+from loupe_edge.stopwatch import Stopwatch
+from loupe_edge.verdict import Decision, WireRegion
+from loupe_models.bundle import Bundle
+from loupe_models.errors import FrameError
+from loupe_models.frame import Frame, Rect
+from loupe_models.gate import ByHeight, GateSpec, gate
+from loupe_models.manifest import ModeManifest
+from loupe_models.preprocess import Prepared, PxMap, preprocess
+from loupe_models.scoring import find_regions, p_value
+
+DEFAULT_MIN_DEPTH_VALID = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found in one frame.
+
+    Attributes:
+        reason: Why, in a few words; empty for good.
+        score: None exactly where nothing was measured.
+        regions: Areas above the threshold, strongest first; only a defect has any.
+        region: Where the gate looked, frame pixels.
+        anomaly_map: (H, W) on the graph's grid; None where nothing was measured.
+        frame_px_from_map_px: From the map's pixels to the frame's; None likewise.
+        depth_valid_fraction: Share of the region's pixels with a depth; None without depth.
+        stage_us: Microseconds by stage.
+    """
+
+    decision: Decision
+    reason: str
+    score: float | None
+    threshold: float
+    p_value: float | None
+    regions: tuple[WireRegion, ...]
+    region: Rect
+    anomaly_map: npt.NDArray[np.float32] | None
+    frame_px_from_map_px: PxMap | None
+    depth_valid_fraction: float | None
+    stage_us: dict[str, int]
+
+
+@dataclass(slots=True)
+class Inspector:
+    """One mode of a bundle on an open engine.
+
+    Attributes:
+        gate: A station's own gate instead of the manifest's.
+        threshold: A station's own threshold instead of the manifest's.
+        belt_from_camera: The station's belt; a gate or cloud that needs one fails without it.
+        min_depth_valid: Least share of valid depth in the region, where depth is used at all.
+        variant: Which of the mode's variants the engine runs; it may bring its own threshold.
+        contract: The mode's part of the manifest.
+
+    Raises:
+        BundleError: The bundle does not serve the mode.
+    """
+
+    bundle: Bundle
+    mode: str
+    engine: Engine
+    _: KW_ONLY
+    gate: GateSpec | None = None
+    threshold: float | None = None
+    belt_from_camera: Transform | None = None
+    min_depth_valid: float = DEFAULT_MIN_DEPTH_VALID
+    variant: str = "fp32"
+    contract: ModeManifest = field(init=False)
+    _calibration_scores: npt.NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.contract = self.bundle.mode(self.mode)
+        self._calibration_scores = np.asarray(self.contract.calibration_scores)
+
+    @property
+    def gate_spec(self) -> GateSpec:
+        """The gate in force."""
+        return self.gate or self.contract.gate
+
+    @property
+    def cut(self) -> float:
+        """The threshold in force: the station's, else the variant's, else the mode's."""
+        if self.threshold is not None:
+            return self.threshold
+        own = {str(name): spec.threshold for name, spec in self.contract.variants.items()}
+        return (own.get(self.variant) or self.contract.threshold).value
+
+    def inspect(self, frame: Frame) -> Inspection | None:
+        """Answer for one frame; None where the gate sees no whole part to inspect."""
+        watch = Stopwatch()
+        try:
+            with watch.stage("gate"):
+                region = self._gate(frame)
+            if region is None:
+                return None
+            with watch.stage("preprocess"):
+                prepared = preprocess(
+                    frame, region, self.contract.preprocess, self.belt_from_camera
+                )
+            with watch.stage("infer"):
+                outputs = self.engine.infer(prepared.tensors)
+            with watch.stage("decide"):
+                found = self._decide(frame, region, prepared, outputs)
+        except (EngineError, FrameError) as error:
+            found = self._unknown(frame, str(error))
+        return replace(found, stage_us=watch.stage_us)
+
+    def _gate(self, frame: Frame) -> Rect | None:
+        """Find the region; depth that is mostly holes can neither show a part nor its absence."""
+        uses_depth, uses_rgb = self._streams_used()
+        if (uses_rgb and frame.rgb is None) or (uses_depth and frame.depth is None):
+            missing = "colour" if frame.rgb is None else "depth"
+            raise FrameError(f"the frame has no {missing}, which mode {self.mode} needs here")
+        region = gate(frame, self.gate_spec, self.belt_from_camera)
+        looked = region or self.gate_spec.region_px or Rect(0, 0, *frame.size_wh)
+        fraction = depth_valid_fraction(frame, looked)
+        if uses_depth and fraction is not None and fraction < self.min_depth_valid:
+            raise FrameError(
+                f"depth is known for {fraction:.0%} of the region, "
+                f"{self.min_depth_valid:.0%} is required"
+            )
+        return region
+
+    def _streams_used(self) -> tuple[bool, bool]:
+        by_height = isinstance(self.gate_spec.occupied, ByHeight)
+        by_colour = self.gate_spec.occupied is not None and not by_height
+        return self.mode != "rgb" or by_height, self.mode != "depth" or by_colour
+
+    def _decide(
+        self, frame: Frame, region: Rect, prepared: Prepared, outputs: Outputs
+    ) -> Inspection:
+        score, anomaly_map = read_outputs(outputs)
+        is_defect = score > self.cut
+        regions: tuple[WireRegion, ...] = ()
+        if is_defect:
+            areas = find_regions(
+                anomaly_map, self.cut, prepared.frame_px_from_map_px, frame.size_wh
+            )
+            regions = tuple(measure_region(a, frame, self.belt_from_camera) for a in areas)
+        return Inspection(
+            decision="defect" if is_defect else "good",
+            reason="score above threshold" if is_defect else "",
+            score=score,
+            threshold=self.cut,
+            p_value=p_value(score, self._calibration_scores),
+            regions=regions,
+            region=region,
+            anomaly_map=anomaly_map,
+            frame_px_from_map_px=prepared.frame_px_from_map_px,
+            depth_valid_fraction=depth_valid_fraction(frame, region),
+            stage_us={},
+        )
+
+    def _unknown(self, frame: Frame, reason: str) -> Inspection:
+        whole = Rect(0, 0, *frame.size_wh)
+        return Inspection(
+            decision="unknown",
+            reason=reason,
+            score=None,
+            threshold=self.cut,
+            p_value=None,
+            regions=(),
+            region=whole,
+            anomaly_map=None,
+            frame_px_from_map_px=None,
+            depth_valid_fraction=depth_valid_fraction(frame, whole),
+            stage_us={},
+        )
+
+
+def read_outputs(outputs: Outputs) -> tuple[float, npt.NDArray[np.float32]]:
+    """Take the image score and the (H, W) anomaly map out of an engine's answer.
+
+    Raises:
+        EngineError: An output is missing, misshapen, or not finite: not an answer at all.
+    """
+    missing = {"anomaly_map", "image_score"} - set(outputs)
+    if missing:
+        raise EngineError(f"the engine gave no {' and no '.join(sorted(missing))}")
+    anomaly_map, score = outputs["anomaly_map"], outputs["image_score"]
+    if score.shape != (1,) or anomaly_map.ndim != 4 or anomaly_map.shape[:2] != (1, 1):
+        raise EngineError(
+            f"outputs of shape {anomaly_map.shape} and {score.shape}, "
+            f"expected (1, 1, H, W) and (1,)"
+        )
+    if not np.isfinite(score[0]):
+        raise EngineError(f"the image score is {score[0]}, which is not a score")
+    if not np.isfinite(anomaly_map).all():
+        raise EngineError("the anomaly map holds values that are not finite")
+    return float(score[0]), anomaly_map[0, 0]
