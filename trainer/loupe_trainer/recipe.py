@@ -1,0 +1,159 @@
+"""A recipe: everything a training run is told, from one TOML file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from loupe_calibration.transform import Transform
+from loupe_models.gate import ByHeight, GateSpec
+from loupe_models.manifest import Mode
+from loupe_models.preprocess import PreprocessSpec
+from loupe_trainer.errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ReaderName = Literal["auto", "magnetic_tile", "folder", "jsonl", "recording"]
+Role = Literal["fit", "quantiles", "threshold", "test"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(_Strict):
+    """Where the pictures are.
+
+    Attributes:
+        path: Absolute, or relative to the recipe; None asks for `--data` on the command line.
+        reader: How the place is laid out; `auto` looks.
+        part_pattern: For folders: a regular expression whose first group, found in a file's
+            path, names the part. None takes every file for a part of its own.
+    """
+
+    path: Path | None = None
+    reader: ReaderName = "auto"
+    part_pattern: str | None = None
+
+
+class SplitSettings(_Strict):
+    """Shares of the good parts; they are held against each other, so any scale will do."""
+
+    fit: float = Field(default=0.50, gt=0)
+    quantiles: float = Field(default=0.10, gt=0)
+    threshold: float = Field(default=0.25, gt=0)
+    test: float = Field(default=0.15, ge=0)
+
+
+class ThresholdSettings(_Strict):
+    """The promise that the threshold carries."""
+
+    false_reject_rate: float = Field(default=0.05, gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+
+
+class Recipe(_Strict):
+    """What to learn, from what, and what to promise.
+
+    Attributes:
+        name: Becomes the bundle's id.
+        preprocess: None takes the method's own.
+        belt_from_camera: The belt's plane where gate or preprocessing needs it; a recording's
+            own belt file serves where this is None.
+        fit: The method's own settings; the method checks them.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    method: str
+    mode: Mode = "rgb"
+    seed: int = Field(default=0, ge=0)
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    gate: GateSpec = GateSpec()
+    preprocess: PreprocessSpec | None = None
+    belt_from_camera: Transform | None = None
+    fit: dict[str, object] = {}
+    threshold: ThresholdSettings = ThresholdSettings()
+
+    @property
+    def streams(self) -> tuple[Literal["rgb", "depth"], ...]:
+        """Which streams of a recording the gate and the mode need."""
+        by_height = isinstance(self.gate.occupied, ByHeight)
+        if self.mode == "rgbd" or (self.mode == "rgb" and by_height):
+            return ("rgb", "depth")
+        return ("rgb",) if self.mode == "rgb" else ("depth",)
+
+
+def load_recipe(path: Path, settings: Mapping[str, str] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: A TOML file.
+        settings: Dotted keys and TOML values that win over the file, `fit.steps` = `100`.
+
+    Raises:
+        RecipeError: Missing, not TOML, an unknown key, or a value out of range.
+    """
+    document = _read(path)
+    for key, value in (settings or {}).items():
+        _set(document, key, value)
+    return parse_recipe(document, str(path))
+
+
+def parse_recipe(document: Mapping[str, object], where: str) -> Recipe:
+    """Make a recipe of what a TOML or JSON file holds.
+
+    Args:
+        document: The parsed file.
+        where: Named in errors.
+
+    Raises:
+        RecipeError: An unknown key, or a value out of range.
+    """
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        raise RecipeError(_reason(error, where)) from error
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(
+            f"{path}: no such recipe; copy trainer/recipes/folder.toml and adapt it"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a readable recipe ({error}); give a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+
+
+def _set(document: dict[str, object], key: str, value: str) -> None:
+    *sections, name = key.split(".")
+    target = document
+    for section in sections:
+        inner = target.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {key}: {section} is a value, not a section")
+        target = inner
+    try:
+        target[name] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        target[name] = value  # a bare word is meant as a string
+
+
+def _reason(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: {key}: unknown key; remove it or mend its spelling"
+    more = f" ({error.error_count()} errors in all)" if error.error_count() > 1 else ""
+    return f"{where}: {key}: {first['msg']}{more}"
