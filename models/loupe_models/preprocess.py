@@ -232,10 +232,10 @@ def _resample(rgb: npt.NDArray[np.uint8], to_wh: tuple[int, int]) -> npt.NDArray
     height, width = rgb.shape[:2]
     if (width, height) == to_wh:
         return rgb
-    shrinks = (to_wh[0] <= width, to_wh[1] <= height)
-    if shrinks[0] == shrinks[1]:
-        how = cv2.INTER_AREA if shrinks[0] else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(rgb, to_wh, interpolation=how), dtype=np.uint8)
+    if to_wh[0] <= width and to_wh[1] <= height:
+        return np.asarray(cv2.resize(rgb, to_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if to_wh[0] >= width and to_wh[1] >= height:
+        return np.asarray(cv2.resize(rgb, to_wh, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     return _resample(_resample(rgb, (to_wh[0], height)), to_wh)
 
 
