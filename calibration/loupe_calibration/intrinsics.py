@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from loupe_calibration.errors import CalibrationError
 
 Distortion = Literal["none", "brown_conrady", "inverse_brown_conrady"]
 N_COEFFS = 5
+MAX_ITERATIONS, CONVERGED = 100, 1e-12  # of `undistort`, in normalised coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,10 @@ class Intrinsics:
     """A stream's camera matrix and lens distortion; pixel centres lie on integer coordinates.
 
     Attributes:
-        distortion: librealsense's name. `brown_conrady` distorts when projecting (OpenCV's
-            model); `inverse_brown_conrady` distorts when deprojecting.
+        distortion: librealsense's name. Both models bend when projecting: `brown_conrady` is
+            OpenCV's; `inverse_brown_conrady` takes the tangential terms from the point that the
+            radial terms have moved already. (The name is history: the SDK has long stopped
+            bending when deprojecting.)
         coeffs: k1, k2, p1, p2, k3.
     """
 
@@ -44,6 +47,10 @@ class Intrinsics:
         if self.fx_px <= 0 or self.fy_px <= 0:
             raise CalibrationError(
                 f"focal lengths must be positive, got {self.fx_px}, {self.fy_px}"
+            )
+        if self.distortion not in get_args(Distortion):
+            raise CalibrationError(
+                f"distortion model {self.distortion!r} is not one of {get_args(Distortion)}"
             )
         if len(self.coeffs) != N_COEFFS:
             raise CalibrationError(f"expected 5 distortion coefficients, got {len(self.coeffs)}")
@@ -73,8 +80,7 @@ def project(points_m: npt.NDArray[np.floating], intrinsics: Intrinsics) -> npt.N
     z = np.where(points[..., 2] > 0, points[..., 2], np.nan)
     xy = points[..., :2] / z[..., None]
     if intrinsics.is_distorted:
-        bent = intrinsics.distortion == "brown_conrady"
-        xy = distort(xy, intrinsics.coeffs) if bent else undistort(xy, intrinsics.coeffs)
+        xy = distort(xy, intrinsics)
     focal = (intrinsics.fx_px, intrinsics.fy_px)
     return np.asarray(xy * focal + (intrinsics.cx_px, intrinsics.cy_px))
 
@@ -91,41 +97,43 @@ def rays(uv_px: npt.NDArray[np.floating], intrinsics: Intrinsics) -> npt.NDArray
     """
     focal = (intrinsics.fx_px, intrinsics.fy_px)
     xy = (np.asarray(uv_px, dtype=np.float64) - (intrinsics.cx_px, intrinsics.cy_px)) / focal
-    if not intrinsics.is_distorted:
-        return np.asarray(xy)
-    bent = intrinsics.distortion == "brown_conrady"
-    return undistort(xy, intrinsics.coeffs) if bent else distort(xy, intrinsics.coeffs)
+    return undistort(xy, intrinsics) if intrinsics.is_distorted else np.asarray(xy)
 
 
-def distort(
-    xy: npt.NDArray[np.float64], coeffs: tuple[float, float, float, float, float]
-) -> npt.NDArray[np.float64]:
-    """Apply the Brown-Conrady polynomial to normalised image coordinates (..., 2)."""
-    k1, k2, p1, p2, k3 = coeffs
+def distort(xy: npt.NDArray[np.float64], intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
+    """Bend normalised image coordinates (..., 2) as the lens does."""
+    radial, dx, dy = _bend(xy[..., 0], xy[..., 1], intrinsics)
+    return np.stack([xy[..., 0] * radial + dx, xy[..., 1] * radial + dy], axis=-1)
+
+
+def undistort(xy: npt.NDArray[np.float64], intrinsics: Intrinsics) -> npt.NDArray[np.float64]:
+    """Invert `distort` by fixed-point iteration.
+
+    Raises:
+        CalibrationError: The coefficients fold the image over itself, so that there is no way
+            back; no real lens does.
+    """
     x, y = xy[..., 0], xy[..., 1]
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + 2 * p2 * x * y + p1 * (r2 + 2 * y * y),
-        ],
-        axis=-1,
+    for _ in range(MAX_ITERATIONS):
+        radial, dx, dy = _bend(x, y, intrinsics)
+        before, (x, y) = (x, y), ((xy[..., 0] - dx) / radial, (xy[..., 1] - dy) / radial)
+        if max(np.abs(x - before[0]).max(), np.abs(y - before[1]).max()) < CONVERGED:
+            return np.stack([x, y], axis=-1)
+    raise CalibrationError(
+        f"distortion coefficients {intrinsics.coeffs} cannot be undone over the whole image: "
+        f"read the intrinsics from the camera again"
     )
 
 
-def undistort(
-    xy: npt.NDArray[np.float64],
-    coeffs: tuple[float, float, float, float, float],
-    n_iterations: int = 40,
-) -> npt.NDArray[np.float64]:
-    """Invert `distort` by fixed-point iteration; converges for the lenses of depth cameras."""
-    k1, k2, p1, p2, k3 = coeffs
-    x, y = xy[..., 0].copy(), xy[..., 1].copy()
-    for _ in range(n_iterations):
-        r2 = x * x + y * y
-        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        dx = 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
-        dy = 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
-        x, y = (xy[..., 0] - dx) / radial, (xy[..., 1] - dy) / radial
-    return np.stack([x, y], axis=-1)
+def _bend(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], intrinsics: Intrinsics
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give the radial factor and the two tangential shifts of an unbent point."""
+    k1, k2, p1, p2, k3 = intrinsics.coeffs
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    if intrinsics.distortion == "inverse_brown_conrady":
+        x, y = x * radial, y * radial  # r2 stays that of the unbent point, as in the SDK
+    dx = 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    dy = 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
+    return radial, dx, dy

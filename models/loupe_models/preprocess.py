@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from loupe_calibration.deproject import ray_table
+from loupe_calibration.deproject import cloud_along, ray_planes
 from loupe_calibration.transform import Transform
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
@@ -113,17 +113,23 @@ class PreprocessSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What the steps hand to each other; `depth` and `rays` share the grid of `rgb`."""
+    """What the steps hand to each other, all on one grid.
+
+    Attributes:
+        planes: (2, H, W) from `ray_planes`, cropped and sampled as `depth` is.
+        xyz: (H, W, 3) metres, 0 where not `valid`.
+        valid: (H, W) 0 or 1.
+    """
 
     region: Rect
     frame_px_from_map_px: PxMap
     rgb: npt.NDArray[np.uint8] | None
     depth: npt.NDArray[np.uint16] | None
-    rays: npt.NDArray[np.float32] | None
+    planes: npt.NDArray[np.float32] | None
     depth_scale_m: float
     belt_from_camera: Transform | None
     xyz: npt.NDArray[np.float32] | None = None
-    valid: npt.NDArray[np.bool_] | None = None
+    valid: npt.NDArray[np.uint8] | None = None
 
 
 def preprocess(
@@ -146,7 +152,7 @@ def preprocess(
     made: dict[str, npt.NDArray[np.generic] | None] = {
         "rgb": work.rgb,
         "xyz": work.xyz,
-        "valid": None if work.valid is None else work.valid.view(np.uint8),
+        "valid": work.valid,
     }
     tensors: dict[str, npt.NDArray[np.generic]] = {}
     for name in spec.tensors:
@@ -168,7 +174,7 @@ def _begin(
         frame_px_from_map_px=PxMap(1.0, 1.0, 0.0, 0.0),
         rgb=frame.rgb if "rgb" in spec.tensors else None,
         depth=frame.depth if has_depth else None,
-        rays=ray_table(frame.intrinsics) if has_depth and frame.intrinsics else None,
+        planes=ray_planes(frame.intrinsics) if has_depth and frame.intrinsics else None,
         depth_scale_m=frame.depth_scale_m or 0.0,
         belt_from_camera=belt_from_camera,
     )
@@ -192,7 +198,7 @@ def _crop(work: _Work) -> _Work:
         work,
         rgb=None if work.rgb is None else work.rgb[window],
         depth=None if work.depth is None else work.depth[window],
-        rays=None if work.rays is None else work.rays[window],
+        planes=None if work.planes is None else work.planes[:, window[0], window[1]],
         xyz=None if work.xyz is None else work.xyz[window],
         valid=None if work.valid is None else work.valid[window],
         frame_px_from_map_px=replace(
@@ -208,16 +214,16 @@ def _resize(work: _Work, step: Resize) -> _Work:
     height, width = next(a.shape[:2] for a in arrays if a is not None)
     to_wh = (step.width_px, step.height_px)
     scale_x, scale_y = width / step.width_px, height / step.height_px
-    rows = ((np.arange(step.height_px) + 0.5) * scale_y).astype(np.intp)[:, None]
-    columns = ((np.arange(step.width_px) + 0.5) * scale_x).astype(np.intp)[None]
+    rows = ((np.arange(step.height_px) + 0.5) * scale_y).astype(np.intp)
+    columns = ((np.arange(step.width_px) + 0.5) * scale_x).astype(np.intp)
     before = work.frame_px_from_map_px
     return replace(
         work,
         rgb=None if work.rgb is None else _resample(work.rgb, to_wh),
-        depth=None if work.depth is None else work.depth[rows, columns],
-        rays=None if work.rays is None else work.rays[rows, columns],
-        xyz=None if work.xyz is None else work.xyz[rows, columns],
-        valid=None if work.valid is None else work.valid[rows, columns],
+        depth=None if work.depth is None else work.depth[rows][:, columns],
+        planes=None if work.planes is None else work.planes[:, rows][:, :, columns],
+        xyz=None if work.xyz is None else work.xyz[rows][:, columns],
+        valid=None if work.valid is None else work.valid[rows][:, columns],
         frame_px_from_map_px=PxMap(
             before.scale_x * scale_x,
             before.scale_y * scale_y,
@@ -240,15 +246,13 @@ def _resample(rgb: npt.NDArray[np.uint8], to_wh: tuple[int, int]) -> npt.NDArray
 
 
 def _cloud(work: _Work) -> _Work:
-    if work.depth is None or work.rays is None:
+    if work.depth is None or work.planes is None:
         raise FrameError("step 'cloud' needs depth, and the frame has none")
-    valid = work.depth > 0
-    z_m = work.depth.astype(np.float32) * np.float32(work.depth_scale_m)
-    xyz = work.rays * z_m[..., None]
+    xyz = cloud_along(work.planes, work.depth, work.depth_scale_m)
     if work.belt_from_camera is not None:
         xyz = work.belt_from_camera.apply(xyz)
-        xyz[~valid] = 0
-    return replace(work, xyz=xyz, valid=valid)
+    valid = (work.depth > 0).view(np.uint8)
+    return replace(work, xyz=_zero_unless(valid, xyz), valid=valid)
 
 
 def _remove_belt(work: _Work, step: RemoveBelt) -> _Work:
@@ -256,6 +260,12 @@ def _remove_belt(work: _Work, step: RemoveBelt) -> _Work:
         raise FrameError("step 'remove_belt' must come after 'cloud'")
     if work.belt_from_camera is None:
         raise FrameError("step 'remove_belt' needs the station's belt plane")
-    valid = work.valid & (work.xyz[..., 2] >= step.min_height_m)
-    xyz = np.where(valid[..., None], work.xyz, np.float32(0))
-    return replace(work, xyz=xyz, valid=valid)
+    valid = work.valid & (work.xyz[..., 2] >= step.min_height_m).view(np.uint8)
+    return replace(work, xyz=_zero_unless(valid, work.xyz), valid=valid)
+
+
+def _zero_unless(
+    valid: npt.NDArray[np.uint8], xyz: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Put 0 where a point is not valid (NaN there would poison the whole graph)."""
+    return np.asarray(cv2.copyTo(xyz, valid), dtype=np.float32)
