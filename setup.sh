@@ -40,7 +40,7 @@ loads libusb-1.0.so.0 || missing="$missing libusb-1.0-0"
 # shellcheck disable=SC2086  # a list of package names
 [ -z "$missing" ] || need_packages $missing
 
-say "installing Loupe [$extras] into $venv"
+say "installing Loupe [$extras] into $venv (some minutes the first time: up to 2 GB of packages)"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1' # the first to know dependency groups
 "$venv/bin/python" -m pip install -q -e ".[$extras]" --group dev
