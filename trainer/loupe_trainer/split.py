@@ -1,0 +1,150 @@
+"""Who learns from what: parts, never frames, are dealt into fit, quantiles, threshold and test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loupe_models.atomic import write_text
+from loupe_models.threshold import parts_needed
+from loupe_trainer.data.item import Item
+from loupe_trainer.errors import SplitError
+from loupe_trainer.recipe import Role, SplitSettings, ThresholdSettings
+
+ROLES: tuple[Role, ...] = ("fit", "quantiles", "threshold", "test")
+LEAST_PARTS = 2  # for fit and for quantiles: one part says nothing of how parts differ
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The items of each role; no part appears in two roles.
+
+    Raises:
+        SplitError: Two roles share a part.
+    """
+
+    fit: tuple[Item, ...]
+    quantiles: tuple[Item, ...]
+    threshold: tuple[Item, ...]
+    test: tuple[Item, ...]
+
+    def __post_init__(self) -> None:
+        role_of: dict[str, Role] = {}
+        for role in ROLES:
+            for item in self.role(role):
+                if role_of.setdefault(item.part_id, role) != role:
+                    raise SplitError(
+                        f"part {item.part_id} is in both {role_of[item.part_id]} and {role}: "
+                        f"what is measured on parts that were learnt from means nothing"
+                    )
+
+    def role(self, role: Role) -> tuple[Item, ...]:
+        """Give the items of one role."""
+        roles = {
+            "fit": self.fit,
+            "quantiles": self.quantiles,
+            "threshold": self.threshold,
+            "test": self.test,
+        }
+        return roles[role]
+
+    @property
+    def learning(self) -> tuple[Item, ...]:
+        """Everything that is not for the test; good parts all."""
+        return self.fit + self.quantiles + self.threshold
+
+
+def split_parts(
+    items: Sequence[Item], shares: SplitSettings, promise: ThresholdSettings, seed: int
+) -> Split:
+    """Deal the parts.
+
+    Good parts are put in an order that depends on their id and the seed alone, and dealt by the
+    shares. A part with any defective item goes to the test whole, its good frames too; so does
+    a part that the data's own layout holds for the test.
+
+    Raises:
+        SplitError: Too few good parts for the shares, or for the promise.
+    """
+    for_test = {item.part_id for item in items if item.kind == "defect" or item.is_test_only}
+    good = sorted({item.part_id for item in items} - for_test, key=lambda p: _rank(p, seed))
+    has_good_test = any(item.is_test_only and item.kind == "good" for item in items)
+    counts = _counts(len(good), shares, has_good_test)
+    _check(len(good), counts, shares, promise)
+    role_of: dict[str, Role] = dict.fromkeys(for_test, "test")
+    at = 0
+    for role in ROLES:
+        role_of |= dict.fromkeys(good[at : at + counts[role]], role)
+        at += counts[role]
+    dealt: dict[Role, list[Item]] = {role: [] for role in ROLES}
+    for item in items:
+        dealt[role_of[item.part_id]].append(item)
+    return Split(*(tuple(dealt[role]) for role in ROLES))
+
+
+def write_split(folder: Path, split: Split) -> None:
+    """Write one JSON Lines file a role, in the format that `loupe-edge record --from` reads."""
+    for role in ROLES:
+        lines = (json.dumps(_line(item)) + "\n" for item in split.role(role))
+        write_text(folder / f"{role}.jsonl", "".join(lines))
+
+
+def _rank(part_id: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{part_id}".encode()).digest()
+
+
+def _counts(n: int, shares: SplitSettings, has_good_test: bool) -> Mapping[Role, int]:
+    """Divide n parts by largest remainder, so that the counts add up and nobody is lost."""
+    asked: dict[Role, float] = {role: float(getattr(shares, role)) for role in ROLES}
+    if has_good_test:
+        asked["test"] = 0.0
+    total = sum(asked.values())
+    exact = {role: n * share / total for role, share in asked.items()}
+    counts = {role: math.floor(value) for role, value in exact.items()}
+    left = n - sum(counts.values())
+    for role in sorted(ROLES, key=lambda r: counts[r] - exact[r])[:left]:
+        counts[role] += 1
+    return counts
+
+
+def _check(
+    n: int, counts: Mapping[Role, int], shares: SplitSettings, promise: ThresholdSettings
+) -> None:
+    if n == 0:
+        raise SplitError("no good part to learn from: give pictures of good parts")
+    needed = parts_needed(promise.false_reject_rate, promise.confidence)
+    if counts["threshold"] < needed:
+        total = sum(float(getattr(shares, role)) for role in ROLES)
+        in_all = math.ceil(needed * total / shares.threshold)
+        raise SplitError(
+            f"{n} good part{'s' * (n > 1)}, {counts['threshold']} of them for the threshold, "
+            f"cannot carry a false-reject rate of {promise.false_reject_rate:.3g} at "
+            f"{promise.confidence:.0%} confidence, which takes {needed}: collect about {in_all} "
+            f"good parts in all, raise split.threshold, or promise a higher "
+            f"threshold.false_reject_rate"
+        )
+    few: list[Role] = [r for r in ("fit", "quantiles") if counts[r] < LEAST_PARTS]
+    if few:
+        raise SplitError(
+            f"{n} good parts leave fewer than {LEAST_PARTS} for {' and '.join(few)}: "
+            f"collect more good parts, or raise split.{few[0]}"
+        )
+
+
+def _line(item: Item) -> dict[str, object]:
+    line: dict[str, object] = {
+        "filename": str(item.source.resolve()),
+        "label": int(item.kind == "defect"),
+        "label_name": item.defect or item.kind,
+        "clsname": item.source.parent.name,
+        "part": item.part_id,
+    }
+    if item.mask is not None:
+        line["maskname"] = str(item.mask.resolve())
+    if item.stamp is not None:
+        line |= {"frame": item.stamp.frame_id, "camera_ns": item.stamp.camera_ns}
+    return line
