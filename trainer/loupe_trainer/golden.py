@@ -1,0 +1,163 @@
+"""Golden frames: raw exposures with known answers, clear of the threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from loupe_calibration.errors import FaultError
+from loupe_calibration.transform import Transform
+from loupe_models.frame import Frame, Rect
+from loupe_models.gate import gate
+from loupe_models.manifest import Golden
+from loupe_models.preprocess import preprocess
+from loupe_trainer.cache import View
+from loupe_trainer.errors import TrainingError
+from loupe_trainer.scorer import Scorer
+
+N_EACH = 2
+MARGIN_TOLERANCES = 5
+MAX_TRIED = 24  # frames looked at for either answer
+STRENGTHS = (0.15, 0.25, 0.4, 0.6, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenFrame:
+    """A raw frame, where the gate looked, and the reference engine's answer."""
+
+    frame: Frame
+    region: Rect
+    score: float
+    decision: Literal["good", "defect"]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRule:
+    """What makes a frame golden.
+
+    Attributes:
+        margin: Least distance between its score and the threshold.
+    """
+
+    view: View
+    scorer: Scorer
+    threshold: float
+    margin: float
+
+    def judge(self, frame: Frame) -> GoldenFrame | None:
+        """Answer for a frame; None where the gate sees no part or the score is too close."""
+        region = gate(frame, self.view.gate, self.view.belt_from_camera)
+        if region is None:
+            return None
+        tensors = preprocess(
+            frame, region, self.view.preprocess, self.view.belt_from_camera
+        ).tensors
+        score = self.scorer.answer(tensors).score
+        if abs(score - self.threshold) < self.margin:
+            return None
+        decision: Literal["good", "defect"] = "defect" if score > self.threshold else "good"
+        return GoldenFrame(frame, region, score, decision)
+
+
+def choose_golden(
+    good: Iterable[Frame], defects: Iterable[Frame], rule: GoldenRule
+) -> tuple[GoldenFrame, ...]:
+    """Choose two frames that pass and two that do not.
+
+    Where no real defect serves, good frames are spoiled: the least change that clears the
+    threshold by the margin is taken, so that its score stays in the range that matters.
+
+    Args:
+        good: Calibration frames of good parts.
+        defects: Frames of defective parts; may be empty.
+        rule: What makes a frame golden.
+
+    Raises:
+        TrainingError: No frame passes, or nothing makes the network object.
+    """
+    tried = _first(good, MAX_TRIED)
+    passing = _take((rule.judge(frame) for frame in tried), "good")
+    failing = _take((rule.judge(frame) for frame in _first(defects, MAX_TRIED)), "defect")
+    if not failing:
+        spoiled = (s for found in passing for s in spoil(found.frame, found.region))
+        failing = _take((rule.judge(frame) for frame in spoiled), "defect")
+    if not passing:
+        raise TrainingError("no calibration frame passes the threshold clearly: train longer")
+    if not failing:
+        raise TrainingError(
+            "neither a defect nor a spoiled part makes the network object: train longer, or give "
+            "it more varied good parts"
+        )
+    return (*passing, *failing)
+
+
+def write_golden(folder: Path, i: int, golden: GoldenFrame, belt: Transform | None) -> Golden:
+    """Write a golden frame's pictures into a bundle and describe it.
+
+    Args:
+        folder: The bundle being made.
+        i: Numbers the files.
+        golden: To be written.
+        belt: The belt it was seen over, where one was used.
+    """
+    frame = golden.frame
+    rgb = None if frame.rgb is None else _write(folder, f"golden/rgb-{i}.png", frame.rgb[..., ::-1])
+    depth = None if frame.depth is None else _write(folder, f"golden/depth-{i}.png", frame.depth)
+    return Golden(
+        rgb=rgb,
+        depth=depth,
+        depth_scale_m=frame.depth_scale_m,
+        intrinsics=frame.intrinsics,
+        belt_from_camera=belt,
+        rect_px=golden.region,
+        image_score=golden.score,
+        decision=golden.decision,
+    )
+
+
+def spoil(frame: Frame, region: Rect) -> Iterator[Frame]:
+    """Draw a rough patch on a part, ever more visible.
+
+    Args:
+        frame: A good part's; one without colour cannot be spoiled.
+        region: Where the part is.
+    """
+    if frame.rgb is None:
+        return
+    x, y, width, height = region
+    side = max(4, min(width, height) // 8)
+    left, top = x + (width - side) // 2, y + (height - side) // 2
+    window = (slice(top, top + side), slice(left, left + side))
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 1)).astype(np.float32)
+    for strength in STRENGTHS:
+        rgb = frame.rgb.copy()
+        patch = rgb[window].astype(np.float32)
+        rgb[window] = ((1 - strength) * patch + strength * noise).astype(np.uint8)
+        yield replace(frame, rgb=rgb)
+
+
+def _first(frames: Iterable[Frame], n: int) -> list[Frame]:
+    return [frame for frame, _ in zip(frames, range(n), strict=False)]
+
+
+def _take(judged: Iterable[GoldenFrame | None], decision: str) -> list[GoldenFrame]:
+    found: list[GoldenFrame] = []
+    for golden in judged:
+        if golden is not None and golden.decision == decision:
+            found.append(golden)
+        if len(found) == N_EACH:
+            break
+    return found
+
+
+def _write(folder: Path, name: str, picture: npt.NDArray[np.generic]) -> str:
+    (folder / name).parent.mkdir(exist_ok=True)
+    if not cv2.imwrite(str(folder / name), np.ascontiguousarray(picture)):
+        raise FaultError(f"{folder / name}: could not be written")
+    return name

@@ -1,0 +1,96 @@
+"""Does the exported graph say what the network says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from loupe_models.preprocess import Tensors
+from loupe_models.scoring import score_unit
+from loupe_trainer.errors import ParityError
+from loupe_trainer.scorer import Scorer
+
+TOLERANCE = 1e-3
+# A float32 score of a thousand units cannot be held to a thousandth of one.
+LEAST_RELATIVE = 1e-5
+N_RANDOM = 4
+
+
+def measure_parity(
+    detector: torch.nn.Module,
+    scorer: Scorer,
+    inputs: Iterable[Tensors],
+    calibration_scores: Sequence[float],
+) -> dict[str, float]:
+    """Compare network and graph.
+
+    The error is law 8's: the difference in units of the good parts' spread, s95 - s50. Far above
+    the threshold, where float32 runs out of digits, a relative 1e-5 stands for 1e-3 units.
+
+    Args:
+        detector: What was exported.
+        scorer: The graph.
+        inputs: Tensors to try.
+        calibration_scores: Give the unit.
+
+    Returns:
+        Largest errors of the image score and of the anomaly map.
+
+    Raises:
+        ParityError: Either exceeds 1e-3.
+    """
+    unit = score_unit(calibration_scores)
+    worst = {"image_score": 0.0, "anomaly_map": 0.0}
+    for tensors in inputs:
+        score, anomaly_map = run_torch(detector, tensors)
+        answer = scorer.answer(tensors)
+        errors = {
+            "image_score": _error(np.float32(answer.score), score, unit),
+            "anomaly_map": _error(answer.anomaly_map, anomaly_map[0, 0], unit),
+        }
+        worst = {name: max(worst[name], error) for name, error in errors.items()}
+    bad = {name: error for name, error in worst.items() if not error <= TOLERANCE}
+    if bad:
+        said = ", ".join(f"{name} by {error:.2g}" for name, error in bad.items())
+        raise ParityError(
+            f"the exported graph differs from the network: {said}, at most {TOLERANCE} is allowed"
+        )
+    return worst
+
+
+def run_torch(
+    detector: torch.nn.Module, tensors: Mapping[str, npt.NDArray[np.generic]]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Run the network; gives the image score (1,) and the anomaly map (1, 1, H, W)."""
+    detector.eval()
+    with torch.no_grad():
+        anomaly_map, score = detector(*(torch.from_numpy(np.array(t)) for t in tensors.values()))
+    return score.cpu().numpy(), anomaly_map.cpu().numpy()
+
+
+def random_inputs(like: Tensors, seed: int) -> Iterator[Tensors]:
+    """Make inputs no camera takes: colours at random, points jittered by a centimetre."""
+    rng = np.random.default_rng(seed)
+    for _ in range(N_RANDOM):
+        made: dict[str, npt.NDArray[np.generic]] = {}
+        for name, array in like.items():
+            if array.dtype == np.uint8 and name != "valid":
+                made[name] = rng.integers(0, 256, array.shape, dtype=np.uint8)
+            elif array.dtype == np.float32:
+                points = array.astype(np.float32)
+                noise = rng.normal(0, 0.01, array.shape).astype(np.float32)
+                made[name] = np.where(points != 0, points + noise, np.float32(0))
+            else:
+                made[name] = array
+        yield made
+
+
+def _error(
+    have: npt.NDArray[np.float32] | np.float32, want: npt.NDArray[np.float32], unit: float
+) -> float:
+    allowed = np.maximum(unit, np.abs(np.asarray(want, np.float64)) * LEAST_RELATIVE / TOLERANCE)
+    difference = np.abs(np.asarray(have, np.float64) - np.asarray(want, np.float64))
+    return float(np.max(difference / allowed))
