@@ -6,7 +6,10 @@ BadInputError
 FaultError
 ├── CameraError         the camera is missing, silent, or gives what cannot be trusted
 ├── EngineError         an engine failed, or gave what is not a score
-└── ProofError          a bundle does not say on this device what its trainer measured
+├── ProofError          a bundle does not say on this device what its trainer measured
+├── JournalError        the disk does not take what was said
+├── EvidenceError       the disk does not take the pictures of what was not good
+└── ServiceError        the service itself broke: one of its threads died
 EndOfRecordingError     not a fault: there are no more frames
 """
 
@@ -31,6 +34,18 @@ class EngineError(FaultError):
 
 class ProofError(FaultError):
     """A bundle does not say on this device what its trainer measured."""
+
+
+class JournalError(FaultError):
+    """The disk does not take what was said."""
+
+
+class EvidenceError(FaultError):
+    """The disk does not take the pictures of what was not good."""
+
+
+class ServiceError(FaultError):
+    """The service itself broke: one of its threads died."""
 
 
 class EndOfRecordingError(LoupeError):

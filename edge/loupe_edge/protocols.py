@@ -15,8 +15,20 @@ from loupe_models.preprocess import Tensors
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 
+class CameraCounters(Protocol):
+    """What a camera has counted since it was opened."""
+
+    @property
+    def dropped_frames(self) -> int:
+        """Exposures that the camera numbered but never delivered."""
+
+
 class Camera(Protocol):
     """Frames in order, each exposure once."""
+
+    @property
+    def counters(self) -> CameraCounters:
+        """What was counted so far."""
 
     def open(self) -> None:
         """Start the streams, in bounded time.

@@ -1,0 +1,128 @@
+"""Putting a station together: from its settings to a service that is proved and ready."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from loupe_edge.camera import RealSenseCamera
+from loupe_edge.capture import Ladder
+from loupe_edge.clerk import Clerk
+from loupe_edge.engines import open_engine
+from loupe_edge.evidence import EvidenceFolder
+from loupe_edge.health import STALL_S, Health
+from loupe_edge.heartbeat import HeartbeatThread
+from loupe_edge.inspector import Inspector
+from loupe_edge.journal import JsonlJournal, last_epoch
+from loupe_edge.metrics import Metrics
+from loupe_edge.overlays import MapScale
+from loupe_edge.proof import prove
+from loupe_edge.protocols import Camera, Publisher
+from loupe_edge.publisher import ZmqPublisher
+from loupe_edge.service import Service
+from loupe_edge.station import Station, check_fit
+from loupe_models.bundle import load_bundle
+
+
+@contextmanager
+def open_service(
+    station: Station,
+    *,
+    lock_step: bool = False,
+    publisher: Publisher | None = None,
+    camera: Camera | None = None,
+) -> Iterator[Service]:
+    """Open everything a station needs, prove its bundle on this device, and close it all again.
+
+    The heartbeat says `starting` from the moment the publisher is bound.
+
+    Args:
+        station: Loaded settings.
+        lock_step: Replay: hand-over waits, deadlines are measured but not enforced.
+        publisher: In place of the station's own ZeroMQ endpoint.
+        camera: In place of the RealSense that the station names.
+
+    Raises:
+        BadInputError: Settings, bundle and device do not fit together.
+        FaultError: The bundle is not proved here, or a file or port cannot be opened.
+    """
+    with ExitStack() as stack:
+        if publisher is None:
+            publisher = ZmqPublisher(station.publish.endpoint)
+        stack.callback(publisher.close)
+        journal = JsonlJournal(station.journal.path) if station.journal else None
+        if journal is not None:
+            stack.callback(journal.close)
+        epoch = max(time.time_ns(), 1 + last_epoch(journal.path) if journal else 0)
+        health = Health(STALL_S + station.camera.start_timeout_s)
+        health.ail("service", "starting", "proving the bundle")
+        heartbeat = HeartbeatThread(
+            publisher,
+            health,
+            station=station.station,
+            epoch=epoch,
+            interval_ms=station.publish.heartbeat_ms,
+        )
+        stack.callback(heartbeat.stop)
+        heartbeat.start()
+        metrics = Metrics(station.station)
+        stack.callback(metrics.close)
+        if station.metrics:
+            metrics.serve(station.metrics.port)
+        inspector = open_inspector(station, stack)
+        yield Service(
+            camera=camera or RealSenseCamera(station.camera),
+            inspector=inspector,
+            clerk=Clerk(
+                station.station,
+                epoch,
+                inspector.bundle,
+                station.mode,
+                expires_after_ms=station.publish.expires_after_ms,
+                calibration_id=station.calibration_id(),
+            ),
+            publisher=publisher,
+            heartbeat=heartbeat,
+            health=health,
+            metrics=metrics,
+            journal=journal,
+            evidence=_evidence(station, inspector),
+            ladder=Ladder(reopens=0) if station.camera.recording else Ladder(),
+            lock_step=lock_step,
+            deadline_ms=station.limits.deadline_ms,
+        )
+
+
+def open_inspector(station: Station, stack: ExitStack) -> Inspector:
+    """Load the bundle, open its engine, and prove it on this device.
+
+    Raises:
+        BadInputError: Bundle and station do not fit together.
+        FaultError: The engine fails, or the bundle is not proved here.
+    """
+    bundle = load_bundle(station.bundle)
+    check_fit(station, bundle)
+    variant = station.engine.variant
+    engine = open_engine(bundle, station.mode, variant, station.engine.threads)
+    stack.callback(engine.close)
+    prove(bundle, station.mode, engine, variant)
+    return Inspector(
+        bundle,
+        station.mode,
+        engine,
+        gate=station.gate,
+        threshold=station.threshold.value if station.threshold else None,
+        belt_from_camera=station.belt_from_camera(),
+        min_depth_valid=station.limits.min_depth_valid,
+        variant=variant,
+    )
+
+
+def _evidence(station: Station, inspector: Inspector) -> EvidenceFolder | None:
+    if station.record is None:
+        return None
+    scale = MapScale.around(inspector.cut, inspector.contract.calibration_scores)
+    return EvidenceFolder(
+        station.record.folder, scale, station.record.max_count, station.record.max_mb
+    )

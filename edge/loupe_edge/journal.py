@@ -1,0 +1,108 @@
+"""What was said, kept: one JSON object a line, appended, never rewritten."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from loupe_edge.errors import JournalError
+from loupe_edge.verdict import Verdict
+
+MAX_OWED = 10_000  # lines kept in memory while the disk refuses them: minutes of a fast line
+TAIL_BYTES = 1 << 16
+
+
+class JsonlJournal:
+    """An append-only JSON Lines file that survives a kill at any moment and a full disk.
+
+    Each line is one write of the whole line, so only a power cut or a full disk can tear it. A
+    torn line is closed off with a newline and stays where it is; nothing is ever overwritten.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file.
+
+        Raises:
+            JournalError: It cannot be opened.
+        """
+        self.path = path
+        self._owed: deque[bytes] = deque(maxlen=MAX_OWED)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._torn = _ends_torn(path)
+            self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise JournalError(f"journal {path}: {error.strerror}") from error
+
+    def append(self, verdict: Verdict) -> None:
+        """Keep one verdict, and whatever earlier ones the disk refused.
+
+        Raises:
+            JournalError: The disk refuses; the verdict is kept in memory and tried again with
+                the next one.
+        """
+        self._owed.append(verdict.model_dump_json(by_alias=True).encode() + b"\n")
+        try:
+            while self._owed:
+                self._write(self._owed[0])
+                self._owed.popleft()
+        except OSError as error:
+            raise JournalError(
+                f"journal {self.path}: {error.strerror}, {len(self._owed)} verdicts wait in "
+                f"memory; free some space"
+            ) from error
+
+    def close(self) -> None:
+        """Flush to the disk and free the file; safe to call twice."""
+        if self._file is not None:
+            os.fsync(self._file)
+            os.close(self._file)
+            self._file = None
+
+    def _write(self, line: bytes) -> None:
+        if self._file is None:
+            raise OSError(errno.EBADF, "the journal is closed")
+        whole = b"\n" + line if self._torn else line
+        written = os.write(self._file, whole)
+        if written < len(whole):
+            self._torn = True
+            raise OSError(errno.ENOSPC, "no space left for a whole line")
+        self._torn = False
+
+
+def read_journal(path: Path) -> Iterator[Verdict]:
+    """Yield the verdicts of a journal, passing over lines that a power cut or full disk tore."""
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                yield Verdict.model_validate_json(line)
+            except ValidationError:
+                continue
+
+
+def last_epoch(path: Path) -> int:
+    """Give the epoch of the journal's last whole verdict, 0 where there is none."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        tail = stream.read().split(b"\n")
+    for line in reversed(tail):
+        try:
+            return Verdict.model_validate_json(line).epoch
+        except ValidationError:
+            continue
+    return 0
+
+
+def _ends_torn(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) != b"\n"

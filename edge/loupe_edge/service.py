@@ -1,0 +1,163 @@
+"""The loop of a station: capture, hand over, inspect, say, keep, record."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from loupe_edge.aggregate import Look, aggregate
+from loupe_edge.capture import Capture, Ladder
+from loupe_edge.clerk import Clerk
+from loupe_edge.errors import EvidenceError, JournalError
+from loupe_edge.evidence import EvidenceFolder
+from loupe_edge.handover import Handed, HandOver, Trouble
+from loupe_edge.health import Health
+from loupe_edge.heartbeat import HeartbeatThread
+from loupe_edge.inspector import Inspector
+from loupe_edge.metrics import Metrics
+from loupe_edge.protocols import Camera, Journal, Publisher
+from loupe_edge.stopwatch import Stopwatch
+from loupe_edge.verdict import Verdict
+
+TAKE_TIMEOUT_S = 0.1
+
+
+@dataclass(slots=True)
+class Service:
+    """Everything one station runs on; `assembly.open_service` puts it together.
+
+    Attributes:
+        lock_step: Replay: hand-over waits, deadlines are measured but not enforced.
+        deadline_ms: From hand-over to decision.
+    """
+
+    camera: Camera
+    inspector: Inspector
+    clerk: Clerk
+    publisher: Publisher
+    heartbeat: HeartbeatThread
+    health: Health
+    metrics: Metrics
+    journal: Journal | None = None
+    evidence: EvidenceFolder | None = None
+    ladder: Ladder = field(default_factory=Ladder)
+    lock_step: bool = False
+    deadline_ms: int = 200
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Say verdicts until stopped, or until the recording is over.
+
+        Raises:
+            CameraError: The camera gave no frame, however often it was opened.
+            RecordingError: The recording cannot be used.
+            ServiceError: A thread died.
+        """
+        for _ in self.verdicts():
+            pass
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe in a signal handler."""
+        self._stop.set()
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Do the station's work, and give each verdict after it was said and kept."""
+        hand_over = HandOver(lock_step=self.lock_step)
+        with self._capturing(hand_over) as capture:
+            for handed in self._handed(hand_over, capture):  # capture, hand over
+                watch = Stopwatch()
+                look = self._look(handed, hand_over)  # gate, preprocess, infer, decide
+                if look is None:
+                    continue
+                verdict = self._write(look, hand_over)
+                with watch.stage("publish"):
+                    self.publisher.publish(verdict)
+                self.health.last_seq = verdict.seq
+                with watch.stage("journal"):
+                    self._keep(verdict)
+                with watch.stage("record"):
+                    self._record(look, verdict)
+                self.metrics.count(verdict)
+                self.metrics.time(watch.stage_us)
+                yield verdict
+
+    @contextmanager
+    def _capturing(self, hand_over: HandOver) -> Iterator[Capture]:
+        capture = Capture(self.camera, hand_over, self.health, self.ladder)
+        self.health.heal("service")
+        try:
+            yield capture
+        except Exception as error:
+            self.health.ail("service", "fault", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            capture.stop()
+            self.health.rest("loop")
+
+    def _handed(self, hand_over: HandOver, capture: Capture) -> Iterator[Handed]:
+        while not self._stop.is_set():
+            self.health.moved("loop")
+            self.heartbeat.check()
+            handed = hand_over.take(TAKE_TIMEOUT_S)
+            if handed is not None:
+                yield handed
+            elif hand_over.is_over:
+                capture.finish()
+                return
+
+    def _look(self, handed: Handed, hand_over: HandOver) -> Look | Trouble | None:
+        """Give the look that speaks for the part; None where there is nothing on the belt."""
+        if isinstance(handed.item, Trouble):
+            return handed.item
+        waited_us = (time.monotonic_ns() - handed.at_ns) // 1000
+        try:
+            found = self.inspector.inspect(handed.item)
+        except Exception as error:
+            # The part in front of the camera gets its verdict even from a bug; then crash.
+            trouble = Trouble(f"internal error: {type(error).__name__}: {error}")
+            self.publisher.publish(self._write(trouble, hand_over))
+            raise
+        if found is None:
+            return None
+        found = replace(found, stage_us={"hand_over": waited_us, **found.stage_us})
+        return self._in_time(aggregate([Look(handed.item, found)]), handed)
+
+    def _in_time(self, look: Look, handed: Handed) -> Look:
+        late_ms = (time.monotonic_ns() - handed.at_ns) / 1e6
+        if late_ms <= self.deadline_ms:
+            return look
+        self.metrics.count_missed_deadline()
+        if self.lock_step:
+            return look
+        reason = f"missed the deadline: {late_ms:.0f} ms, {self.deadline_ms} ms are allowed"
+        return replace(look, inspection=replace(look.inspection, decision="unknown", reason=reason))
+
+    def _write(self, look: Look | Trouble, hand_over: HandOver) -> Verdict:
+        dropped = self.camera.counters.dropped_frames + hand_over.dropped
+        if isinstance(look, Trouble):
+            return self.clerk.write_trouble(look.reason, self.inspector.cut, dropped)
+        return self.clerk.write(look, dropped)
+
+    def _keep(self, verdict: Verdict) -> None:
+        """Append to the journal; a disk that refuses is told on the heartbeat, not by silence."""
+        if self.journal is None:
+            return
+        try:
+            self.journal.append(verdict)
+        except JournalError as error:
+            self.health.ail("journal", "degraded", str(error))
+        else:
+            self.health.heal("journal")
+
+    def _record(self, look: Look | Trouble, verdict: Verdict) -> None:
+        if self.evidence is None or isinstance(look, Trouble):
+            return
+        try:
+            self.evidence.record(look, verdict)
+        except EvidenceError as error:
+            self.health.ail("record", "degraded", str(error))
+        else:
+            self.health.heal("record")

@@ -1,0 +1,264 @@
+"""A station's settings: one TOML file, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from loupe_calibration.belt import belt_from_camera
+from loupe_calibration.errors import CalibrationError
+from loupe_calibration.transform import Transform
+from loupe_edge.camera_settings import CameraSettings
+from loupe_edge.engines import DEFAULT_THREADS
+from loupe_edge.errors import StationError
+from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
+from loupe_models.bundle import Bundle
+from loupe_models.gate import ByHeight, GateSpec
+from loupe_models.manifest import Mode, ModeManifest, Precision
+from loupe_models.strict_json import loads
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Vector = tuple[float, float, float]
+
+# Where the file may name other files; such a path is relative to the file that says it.
+PATH_KEYS = (
+    ("bundle",),
+    ("belt", "file"),
+    ("camera", "recording"),
+    ("journal", "path"),
+    ("record", "folder"),
+)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class BeltSettings(_Settings):
+    """The belt plane in the camera's optical frame: given here, or in a calibration's file.
+
+    Attributes:
+        file: JSON with `rotation` and `translation_m` of `belt_from_camera`.
+        normal: Of the plane, either sign; with `point_m`, any point on it.
+        travel: Rough direction in which parts move.
+    """
+
+    file: Path | None = None
+    normal: Vector | None = None
+    point_m: Vector | None = None
+    travel: Vector = (1.0, 0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> BeltSettings:
+        plane = (self.normal is not None) + (self.point_m is not None)
+        if plane + 2 * (self.file is not None) != 2:
+            raise ValueError("give either file, or normal and point_m")
+        return self
+
+    def belt_from_camera(self) -> Transform:
+        """Give the transform into the belt frame.
+
+        Raises:
+            StationError: The file cannot be read or is not a transform.
+            CalibrationError: The plane is not a plane.
+        """
+        if self.normal is not None and self.point_m is not None:
+            return belt_from_camera(self.normal, self.point_m, self.travel)
+        if self.file is None:
+            raise StationError("belt: give either file, or normal and point_m")
+        try:
+            return _TRANSFORM.validate_python(loads(self.file.read_bytes()))
+        except OSError as error:
+            raise StationError(f"belt.file: {self.file}: {error.strerror}") from error
+        except ValueError as error:
+            raise StationError(
+                f"belt.file: {self.file}: not a transform: {error}; calibrate the belt again"
+            ) from error
+
+
+class EngineSettings(_Settings):
+    """Which graph of the bundle runs, and on how many CPU threads."""
+
+    variant: Precision = "fp32"
+    threads: int = Field(default=DEFAULT_THREADS, ge=1, le=256)
+
+
+class ThresholdSettings(_Settings):
+    """This station's own threshold; the bundle's stays as it is."""
+
+    value: float
+
+
+class PublishSettings(_Settings):
+    """Where verdicts go, how long they are worth acting on, and how often the station pulses."""
+
+    endpoint: str = Field(default="tcp://127.0.0.1:5555", pattern=r"^(tcp|ipc)://.+$")
+    expires_after_ms: int = Field(default=1000, ge=1, le=3_600_000)
+    heartbeat_ms: int = Field(default=250, ge=10, le=10_000)
+
+
+class JournalSettings(_Settings):
+    """Where every verdict is kept."""
+
+    path: Path
+
+
+class RecordSettings(_Settings):
+    """Where the evidence of whatever was not good is kept, and how much of it."""
+
+    folder: Path
+    max_count: int = Field(default=1000, ge=1)
+    max_mb: int = Field(default=1000, ge=1)
+
+
+class LimitSettings(_Settings):
+    """What makes an answer `unknown`.
+
+    Attributes:
+        deadline_ms: From hand-over to decision; measured but not enforced in lock-step.
+        min_depth_valid: Least share of the region with a depth, where depth is used.
+    """
+
+    deadline_ms: int = Field(default=200, ge=1)
+    min_depth_valid: float = Field(default=DEFAULT_MIN_DEPTH_VALID, ge=0, le=1)
+
+
+class MetricsSettings(_Settings):
+    """Where counters can be scraped."""
+
+    port: int = Field(ge=1, le=65535)
+
+
+class Station(_Settings):
+    """One camera, one bundle, one place on the line."""
+
+    station: Name
+    bundle: Path
+    mode: Mode = "rgb"
+    camera: CameraSettings
+    engine: EngineSettings = EngineSettings()
+    gate: GateSpec | None = None
+    threshold: ThresholdSettings | None = None
+    belt: BeltSettings | None = None
+    publish: PublishSettings = PublishSettings()
+    journal: JournalSettings | None = None
+    record: RecordSettings | None = None
+    limits: LimitSettings = LimitSettings()
+    metrics: MetricsSettings | None = None
+
+    def belt_from_camera(self) -> Transform | None:
+        """Give the transform into the belt frame, where the station has a belt.
+
+        Raises:
+            StationError: The belt's file cannot be read or is not a transform.
+            CalibrationError: The plane is not a plane.
+        """
+        return self.belt.belt_from_camera() if self.belt else None
+
+    def calibration_id(self) -> str | None:
+        """Name the geometry in force, so that a verdict says which belt its millimetres mean."""
+        belt = self.belt_from_camera()
+        if belt is None:
+            return None
+        return "belt-" + hashlib.sha256(_TRANSFORM.dump_json(belt)).hexdigest()[:12]
+
+
+_TRANSFORM: TypeAdapter[Transform] = TypeAdapter(Transform)
+
+
+def load_station(path: Path) -> Station:
+    """Read a station's TOML file.
+
+    Raises:
+        StationError: Every problem of the file on a line of its own, as `file: key: reason`.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StationError(f"{path}: {error.strerror}; give a station's TOML file") from error
+    except ValueError as error:  # tomllib's own error, or not UTF-8
+        raise StationError(f"{path}: not valid TOML: {error}") from error
+    for keys in PATH_KEYS:
+        _resolve(document, keys, path.parent.resolve())
+    try:
+        station = Station.model_validate(document)
+        station.belt_from_camera()
+    except ValidationError as error:
+        raise StationError(
+            "\n".join(
+                f"{path}: {'.'.join(str(key) for key in e['loc']) or 'station'}: {_reason(e)}"
+                for e in error.errors()
+            )
+        ) from error
+    except CalibrationError as error:
+        raise StationError(f"{path}: belt: {error}") from error
+    except StationError as error:
+        raise StationError(f"{path}: {error}") from error
+    return station
+
+
+def check_fit(station: Station, bundle: Bundle) -> None:
+    """Hold a station against the bundle it names.
+
+    Raises:
+        BundleError: The bundle does not serve the mode.
+        StationError: Every setting that the bundle asks for and the station lacks, a line each.
+    """
+    contract = bundle.mode(station.mode)
+    gate = station.gate or contract.gate
+    problems = []
+    if station.engine.variant not in contract.variants:
+        offered = ", ".join(contract.variants)
+        problems.append(f"engine.variant: {bundle.manifest.id} has {offered} for {station.mode}")
+    missing = sorted(streams_needed(contract, gate) - set(station.camera.streams))
+    if missing:
+        problems.append(
+            f"camera.streams: mode {station.mode} and its gate need {', '.join(missing)} too"
+        )
+    removes_belt = any(step.step == "remove_belt" for step in contract.preprocess.steps)
+    if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
+        problems.append("belt: the gate or the preprocessing works by height above the belt")
+    if problems:
+        raise StationError("\n".join(problems))
+
+
+def streams_needed(contract: ModeManifest, gate: GateSpec) -> set[str]:
+    """Give the camera streams that the graph's tensors and the gate are made from."""
+    needed = {"rgb" if name == "rgb" else "depth" for name in contract.preprocess.tensors}
+    if gate.occupied is not None:
+        needed.add("depth" if isinstance(gate.occupied, ByHeight) else "rgb")
+    return needed
+
+
+def _resolve(document: dict[str, object], keys: tuple[str, ...], folder: Path) -> None:
+    table: object = document
+    for key in keys[:-1]:
+        table = table.get(key) if isinstance(table, dict) else None
+    if isinstance(table, dict) and isinstance(told := table.get(keys[-1]), str):
+        table[keys[-1]] = str(folder / told)
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        return "no such setting; check the spelling, or remove it"
+    if error["type"] == "missing":
+        return "missing; this setting is required"
+    return f"{error['msg']}, got {error['input']!r}"
