@@ -1,0 +1,40 @@
+"""What is to be simulated: how many parts, which of them defective, under which light."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+KindName = Literal["bracket", "cover"]
+DefectName = Literal["scratch", "dent", "stain", "hole", "missing_feature", "misplaced_feature"]
+
+KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
+DEFECT_NAMES: tuple[DefectName, ...] = get_args(DefectName)
+
+
+class Scenario(BaseModel):
+    """One recording's worth of belt.
+
+    The same scenario gives the same frames, bit for bit.
+
+    Attributes:
+        n_parts: Parts that pass the camera.
+        defect_share: Share of parts that carry one defect each, spread evenly over `defects`.
+        kinds: Part kinds in the stream, drawn at random.
+        light_variation: 1 is an ordinary hall (brightness ±14 %, a wandering lamp, a few per cent
+            of colour temperature); 0 is a laboratory.
+        width_px: Of both streams; the field of view stays the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_parts: int = Field(default=20, ge=1, le=100_000)
+    defect_share: float = Field(default=0.0, ge=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    kinds: tuple[KindName, ...] = Field(default=KIND_NAMES, min_length=1)
+    defects: tuple[DefectName, ...] = Field(default=DEFECT_NAMES, min_length=1)
+    light_variation: float = Field(default=1.0, ge=0, le=2)
+    width_px: int = Field(default=640, ge=160, le=1920)
+    height_px: int = Field(default=480, ge=120, le=1440)
+    fps: int = Field(default=30, ge=1, le=90)
