@@ -17,6 +17,8 @@ import pytest
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
+from loupe_edge.station import Station
+from loupe_edge.verdict import Verdict
 from loupe_models.bundle import Bundle, write_bundle
 from loupe_models.frame import CameraTime, Frame, Label, Rect, Sync
 from loupe_models.gate import ByColour, GateSpec
@@ -270,3 +272,59 @@ def make_graph() -> Callable[..., onnx.ModelProto]:
 def tiny_belt() -> Transform:
     """The belt under the tiny bundle's parts."""
     return TINY_BELT
+
+
+@pytest.fixture
+def make_station(tiny_bundle: Bundle, tmp_path: Path) -> Callable[..., Station]:
+    """`make_station(mode, **sections)`: a station on the tiny bundle, its files in `tmp_path`.
+
+    Its camera is named but absent: tests give their own, or set the section.
+    """
+
+    def make(mode: str = "rgb", **sections: object) -> Station:
+        belt = {"normal": (0.0, 0.0, -1.0), "point_m": (0.0, 0.0, 0.52)}
+        settings: dict[str, object] = {
+            "station": "line-1",
+            "bundle": tiny_bundle.path,
+            "mode": mode,
+            "camera": {"recording": tmp_path / "absent.db3", "streams": tiny_streams(mode)},
+            "belt": None if mode == "rgb" else belt,
+            "publish": {"endpoint": f"ipc://{tmp_path}/verdicts"},
+        }
+        return Station.model_validate(settings | sections)
+
+    return make
+
+
+@pytest.fixture
+def make_verdict(tiny_bundle: Bundle) -> Callable[..., Verdict]:
+    """`make_verdict(**fields)`: a verdict as the wire carries it, with some fields of one's own."""
+
+    def make(**fields: object) -> Verdict:
+        usual: dict[str, object] = {
+            "station": "line-1",
+            "epoch": 1,
+            "seq": 0,
+            "part_id": None,
+            "frame_id": 0,
+            "captured_at_ns": 1_000_000_000,
+            "published_at_ns": 1_010_000_000,
+            "expires_at_ns": 2_000_000_000,
+            "camera_time": {"ns": 5, "domain": "hardware"},
+            "decision": "good",
+            "reason": "",
+            "score": 0.1,
+            "threshold": 1.0,
+            "p_value": 0.4,
+            "mode": "rgb",
+            "regions": (),
+            "sync": None,
+            "depth_valid_fraction": None,
+            "stage_us": {"gate": 10, "infer": 900},
+            "dropped_frames": 0,
+            "bundle": {"id": tiny_bundle.manifest.id, "sha256": tiny_bundle.sha256},
+            "calibration_id": None,
+        }
+        return Verdict.model_validate(usual | fields)
+
+    return make

@@ -88,9 +88,16 @@ class BeltSettings(_Settings):
             return _TRANSFORM.validate_python(loads(self.file.read_bytes()))
         except OSError as error:
             raise StationError(f"belt.file: {self.file}: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(key) for key in first["loc"]) or "the whole"
+            raise StationError(
+                f"belt.file: {self.file}: not a transform ({where}: {first['msg']}); "
+                f"calibrate the belt again"
+            ) from error
         except ValueError as error:
             raise StationError(
-                f"belt.file: {self.file}: not a transform: {error}; calibrate the belt again"
+                f"belt.file: {self.file}: not JSON ({error}); calibrate the belt again"
             ) from error
 
 

@@ -1,0 +1,138 @@
+"""A station's file is right as a whole, or every mistake in it is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loupe_calibration.transform import Transform
+from loupe_edge.errors import StationError
+from loupe_edge.station import Station, check_fit, load_station
+from loupe_models.bundle import Bundle
+
+LEAST = """
+station = "line-1"
+bundle = "bundles/b"
+[camera]
+serial = "123"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "station.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_example_is_valid(repository: Path):
+    example = repository / "edge" / "edge.example.toml"
+    station = load_station(example)
+    assert station.station == "line-1"
+    told = example.read_text(encoding="utf-8")
+    sections = [
+        name for name in Station.model_fields if f"{name} = " in told or f"[{name}]" in told
+    ]
+    assert sections == list(Station.model_fields)
+
+
+def test_what_the_example_leaves_out_by_comment_is_valid_too(repository: Path, tmp_path: Path):
+    lines = (repository / "edge" / "edge.example.toml").read_text(encoding="utf-8").splitlines()
+    rest = lines.index("# The rest is optional.")
+    optional = [line.removeprefix("# ") for line in lines[rest + 1 :] if "file = " not in line]
+    station = load_station(written(tmp_path, "\n".join(lines[:rest] + optional)))
+    assert station.gate is not None
+    assert station.belt_from_camera() is not None
+    assert station.threshold is not None
+    assert station.metrics is not None
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path):
+    text = LEAST + '[journal]\npath = "j.jsonl"\n[record]\nfolder = "/var/evidence"\n'
+    station = load_station(written(tmp_path, text))
+    assert station.bundle == tmp_path / "bundles" / "b"
+    assert station.journal is not None
+    assert station.journal.path == tmp_path / "j.jsonl"
+    assert station.record is not None
+    assert station.record.folder == Path("/var/evidence")
+
+
+def test_every_mistake_is_named_on_its_own_line(tmp_path: Path):
+    path = written(
+        tmp_path,
+        'statoin = "x"\nbundle = "b"\nmode = "thermal"\n[camera]\nserial = "1"\n'
+        '[limits]\ndeadline_ms = 0\n[publish]\nheartbeats_ms = 5\nendpoint = "5555"\n',
+    )
+    with pytest.raises(StationError) as caught:
+        load_station(path)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    named = {line.removeprefix(f"{path}: ").split(":")[0] for line in lines}
+    assert named == {
+        "station",
+        "statoin",
+        "mode",
+        "limits.deadline_ms",
+        "publish.heartbeats_ms",
+        "publish.endpoint",
+    }
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("station = ", "not valid TOML"),
+        (LEAST + "[belt]\n", "belt: .*give either file, or normal and point_m"),
+        (LEAST + "[belt]\nnormal = [0, 0, 1]\n", "give either file"),
+        (LEAST + "[belt]\nnormal = [0, 0, 0]\npoint_m = [0, 0, 1]\n", "belt: .*no length"),
+        (LEAST + '[belt]\nfile = "absent.json"\n', "belt.file: .*absent.json"),
+        (LEAST.replace('"123"', "123"), "camera.serial"),
+        (LEAST.replace('"line-1"', '"line/1"'), "station: "),
+        (LEAST.replace('serial = "123"', ""), "camera"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str):
+    with pytest.raises(StationError, match=message):
+        load_station(written(tmp_path, text))
+
+
+def test_an_absent_file_is_refused(tmp_path: Path):
+    with pytest.raises(StationError, match=r"absent\.toml: No such file"):
+        load_station(tmp_path / "absent.toml")
+
+
+def test_a_belts_file_is_read(tmp_path: Path, tiny_belt: Transform):
+    belt = {"rotation": tiny_belt.rotation, "translation_m": tiny_belt.translation_m}
+    (tmp_path / "belt.json").write_text(json.dumps(belt), encoding="utf-8")
+    station = load_station(written(tmp_path, LEAST + '[belt]\nfile = "belt.json"\n'))
+    assert station.belt_from_camera() == tiny_belt
+    named = station.calibration_id()
+    assert named is not None
+    assert named.startswith("belt-")
+
+
+@pytest.mark.parametrize("content", ["{", '{"rotation": 1}', "[]", "\xff"])
+def test_a_belts_file_that_is_no_transform_is_refused(tmp_path: Path, content: str):
+    (tmp_path / "belt.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(StationError, match=r"belt\.file: .*calibrate the belt again"):
+        load_station(written(tmp_path, LEAST + '[belt]\nfile = "belt.json"\n'))
+
+
+def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
+    tiny_bundle: Bundle, make_station: Callable[..., Station]
+):
+    check_fit(make_station("rgbd"), tiny_bundle)
+    poor = make_station(
+        "rgbd",
+        camera={"serial": "1", "streams": ("rgb",)},
+        belt=None,
+        gate={"occupied": {"by": "height"}},
+        engine={"variant": "fp16"},
+    )
+    with pytest.raises(StationError) as caught:
+        check_fit(poor, tiny_bundle)
+    keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert keys == ["engine.variant", "camera.streams", "belt"]
