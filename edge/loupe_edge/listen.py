@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime, timezone
 from typing import Final
 
@@ -42,7 +42,7 @@ EVENT_STYLE: Final = {
 
 def hear(
     endpoint: str, watcher: Watcher, station: str = "", seconds: float | None = None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Subscribe and yield what the watcher notices, until the time is up.
 
     Args:

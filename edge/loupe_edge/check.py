@@ -1,0 +1,129 @@
+"""What a station's file would run: everything short of the camera, tried and told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from loupe_edge.engines import open_engine
+from loupe_edge.errors import StationError
+from loupe_edge.proof import ProofReport, prove
+from loupe_edge.station import Station, check_fit, load_station
+from loupe_models.bundle import Bundle, load_bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A station that would run, as far as can be told without its camera."""
+
+    station: Station
+    bundle: Bundle
+    proof: ProofReport
+
+
+def check(path: Path) -> Checked:
+    """Read the station's file, load its bundle, and prove it on this machine.
+
+    Args:
+        path: The station's TOML file.
+
+    Raises:
+        StationError: A setting is wrong; every line of the message is `file: key: reason`.
+        BundleError: The bundle is damaged, foreign, or does not serve the mode.
+        ProofError: The bundle does not answer here as it did at its trainer's.
+    """
+    station = load_station(path)
+    bundle = load_bundle(station.bundle)
+    try:
+        check_fit(station, bundle)
+    except StationError as error:
+        raise StationError(_with_file(path, str(error))) from error
+    engine = open_engine(bundle, station.mode, station.engine.variant, station.engine.threads)
+    try:
+        proof = prove(bundle, station.mode, engine, station.engine.variant)
+    finally:
+        engine.close()
+    return Checked(station, bundle, proof)
+
+
+def checked_table(checked: Checked) -> Table:
+    """Say what would run, one line a subject."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for subject, said in _lines(checked):
+        table.add_row(subject, Text(said))
+    return table
+
+
+def _lines(checked: Checked) -> list[tuple[str, str]]:
+    station, bundle, proof = checked.station, checked.bundle, checked.proof
+    manifest = bundle.manifest
+    camera = station.camera
+    limits = station.limits
+    source = f"recording {camera.recording}" if camera.recording else f"serial {camera.serial}"
+    worst = max(proof.errors, default=0.0)
+    return [
+        ("station", station.station),
+        ("bundle", f"{manifest.id} ({manifest.method}), sha256 {bundle.sha256[:12]}"),
+        ("engine", f"{station.mode} {station.engine.variant}, {station.engine.threads} threads"),
+        (
+            "proof",
+            f"{proof.n_golden} golden frames agree; score error {worst:.1e} "
+            f"of {proof.tolerance:.0e} allowed",
+        ),
+        ("camera", f"{source}, {' and '.join(camera.streams)}"),
+        ("gate", _gate_line(station, bundle)),
+        ("threshold", _threshold_line(station, bundle)),
+        ("belt", station.calibration_id() or "none: no heights, no millimetres"),
+        (
+            "publish",
+            f"{station.publish.endpoint}, heartbeat every {station.publish.heartbeat_ms} ms, "
+            f"verdicts expire after {station.publish.expires_after_ms} ms",
+        ),
+        ("journal", str(station.journal.path) if station.journal else "none"),
+        ("record", _record_line(station)),
+        (
+            "unknown if",
+            f"slower than {limits.deadline_ms} ms, or depth known for less than "
+            f"{limits.min_depth_valid:.0%} of the region",
+        ),
+    ]
+
+
+def _gate_line(station: Station, bundle: Bundle) -> str:
+    spec = station.gate or bundle.mode(station.mode).gate
+    whose = "the station's" if station.gate else "the bundle's"
+    where = "the whole frame"
+    if spec.region_px is not None:
+        x, y, width, height = spec.region_px
+        where = f"{width}×{height} px at {x}, {y}"
+    how = "always" if spec.occupied is None else f"when occupied by {spec.occupied.by}"
+    return f"{where}, {how} ({whose})"
+
+
+def _threshold_line(station: Station, bundle: Bundle) -> str:
+    if station.threshold is not None:
+        return f"{station.threshold.value:.4f} (the station's own: no promise comes with it)"
+    contract = bundle.mode(station.mode)
+    own = {str(name): variant.threshold for name, variant in contract.variants.items()}
+    threshold = own.get(station.engine.variant) or contract.threshold
+    return (
+        f"{threshold.value:.4f} (at most {threshold.false_reject_rate:.1%} of good parts rejected, "
+        f"at {threshold.confidence:.0%} confidence, from {threshold.n_parts} good parts)"
+    )
+
+
+def _record_line(station: Station) -> str:
+    if station.record is None:
+        return "none"
+    return (
+        f"{station.record.folder}, at most {station.record.max_count} or {station.record.max_mb} MB"
+    )
+
+
+def _with_file(path: Path, message: str) -> str:
+    return "\n".join(f"{path}: {line}" for line in message.splitlines())
