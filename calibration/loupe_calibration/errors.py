@@ -25,5 +25,8 @@ class FaultError(LoupeError):
     """A device, engine or file system failed while running."""
 
 
-class CalibrationError(BadInputError):
-    """A calibration does not fit the data it is used with."""
+class CalibrationError(BadInputError, ValueError):
+    """A calibration does not fit the data it is used with.
+
+    It is a ValueError too, so that pydantic names the file's key whose value is refused.
+    """

@@ -100,7 +100,8 @@ def write_bundle(
         load_bundle(making)
         _sync(making)
         making.chmod(0o755)
-        os.rename(making, path)  # noqa: PTH104  (Path.rename would replace an empty folder too)
+        making.rename(path)
+        _flush(path.parent)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
@@ -169,9 +170,13 @@ def _files(path: Path) -> list[Path]:
 
 def _sync(path: Path) -> None:
     """Flush files and folders, so that a power cut cannot leave an empty bundle in place."""
-    for target in [*_files(path), path]:
-        handle = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    for target in [*path.rglob("*"), path]:
+        _flush(target)
+
+
+def _flush(target: Path) -> None:
+    handle = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

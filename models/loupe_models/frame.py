@@ -74,7 +74,7 @@ class Frame:
             station. Where both are present they share size and `intrinsics`.
         depth_scale_m: Metres per depth unit; required with depth.
         intrinsics: Of the grid both arrays live on; required with depth, None where unknown.
-        sync: Present exactly when both streams are.
+        sync: Present where a camera timed both streams.
 
     Raises:
         FrameError: Nothing to look at, or shapes, dtypes and intrinsics that do not fit.

@@ -15,6 +15,8 @@ from loupe_models.frame import Frame, Rect
 
 STRIDE = 4  # occupancy is a question of area: every fourth pixel answers it
 
+Channel = Annotated[int, Field(ge=0, le=255)]
+
 
 class ByColour(BaseModel):
     """A pixel is occupied when it differs from the bare belt's colour."""
@@ -22,7 +24,7 @@ class ByColour(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["colour"] = "colour"
-    belt_rgb: tuple[int, int, int]
+    belt_rgb: tuple[Channel, Channel, Channel]
     min_contrast: int = Field(default=40, ge=1, le=255)
 
 
@@ -78,6 +80,10 @@ def gate(frame: Frame, spec: GateSpec, belt_from_camera: Transform | None = None
     region = _inside(spec.region_px or Rect(0, 0, *frame.size_wh), frame)
     if spec.occupied is None:
         return region
+    if 2 * spec.clear_px >= region.width_px:
+        raise FrameError(
+            f"clear_px = {spec.clear_px} leaves no room in a region {region.width_px} px wide"
+        )
     occupied = _occupied(frame, region, spec.occupied, belt_from_camera)
     strip = -(-spec.clear_px // STRIDE)
     edges = (occupied[:, :strip], occupied[:, -strip:]) if strip else ()

@@ -43,11 +43,9 @@ def lint_graph(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Tenso
         GraphError: Names the first thing that breaks the contract.
     """
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        _check_self_contained(model)
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        raise GraphError(f"{path.name}: not a valid ONNX graph ({_first_line(error)})") from error
-    try:
         _check_versions(model)
         _check_interface(model.graph.input, inputs, "input")
         _check_interface(model.graph.output, outputs, "output")
@@ -56,6 +54,15 @@ def lint_graph(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Tenso
         _check_uint8_edges(model)
     except GraphError as error:
         raise GraphError(f"{path.name}: {error}") from error
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        raise GraphError(f"{path.name}: not a valid ONNX graph ({_first_line(error)})") from error
+
+
+def _check_self_contained(model: onnx.ModelProto) -> None:
+    """Weights in another file would escape the bundle's hashes, or point out of its folder."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise GraphError(f"weights {tensor.name} lie in another file; export them inside")
 
 
 def _check_versions(model: onnx.ModelProto) -> None:

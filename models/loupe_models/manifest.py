@@ -87,6 +87,22 @@ class ModeManifest(_Strict):
             raise ValueError("calibration_scores must be sorted")
         return self
 
+    @model_validator(mode="after")
+    def _inputs_are_what_preprocessing_makes(self) -> ModeManifest:
+        names = {spec.name for spec in self.inputs}
+        if names != set(self.preprocess.tensors):
+            raise ValueError(
+                f"inputs {sorted(names)}, but preprocess makes {sorted(self.preprocess.tensors)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_are_what_they_are_called(self) -> ModeManifest:
+        for name, variant in self.variants.items():
+            if variant.precision != name:
+                raise ValueError(f"variant {name} says it is {variant.precision}")
+        return self
+
 
 class Backbone(_Strict):
     """Whose weights the method learnt from."""

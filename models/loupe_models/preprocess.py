@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loupe_calibration.deproject import cloud_along, ray_planes
 from loupe_calibration.transform import Transform
@@ -108,7 +108,27 @@ class PreprocessSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: tuple[Step, ...]
-    tensors: tuple[Literal["rgb", "xyz", "valid"], ...] = ("rgb",)
+    tensors: tuple[Literal["rgb", "xyz", "valid"], ...] = Field(default=("rgb",), min_length=1)
+
+    @model_validator(mode="after")
+    def _steps_make_the_tensors(self) -> PreprocessSpec:
+        names = [step.step for step in self.steps]
+        if "crop" in names[1:]:
+            raise ValueError("crop must come first, and once: the region is in frame pixels")
+        if names.count("cloud") > 1:
+            raise ValueError("cloud may come once")
+        if "remove_belt" in names and "cloud" not in names[: names.index("remove_belt")]:
+            raise ValueError("remove_belt must come after cloud")
+        if self.needs_depth != ("cloud" in names):
+            raise ValueError("xyz and valid need the step cloud, and it serves nothing else")
+        if len(set(self.tensors)) != len(self.tensors):
+            raise ValueError("a tensor is named twice")
+        return self
+
+    @property
+    def needs_depth(self) -> bool:
+        """Whether any tensor is made from depth."""
+        return "xyz" in self.tensors or "valid" in self.tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +177,8 @@ def preprocess(
     tensors: dict[str, npt.NDArray[np.generic]] = {}
     for name in spec.tensors:
         array = made[name]
-        if array is None:
-            raise FrameError(f"tensor {name!r} needs a stream the frame lacks, or a missing step")
+        if array is None:  # `_begin` and the spec's own check leave no way here
+            raise FrameError(f"no step makes tensor {name!r}")
         tensors[name] = np.ascontiguousarray(array)[None]
     return Prepared(tensors, work.frame_px_from_map_px)
 
@@ -167,14 +187,17 @@ def _begin(
     frame: Frame, region: Rect, spec: PreprocessSpec, belt_from_camera: Transform | None
 ) -> _Work:
     """Take only the streams the spec asks for, so that an unused one costs nothing."""
-    wants_cloud = any(name in ("xyz", "valid") for name in spec.tensors)
-    has_depth = wants_cloud and frame.depth is not None and frame.intrinsics is not None
+    needs_depth = spec.needs_depth
+    if "rgb" in spec.tensors and frame.rgb is None:
+        raise FrameError("the bundle looks at colour, and the frame has none: add the stream")
+    if needs_depth and frame.depth is None:
+        raise FrameError("the bundle looks at depth, and the frame has none: add the stream")
     return _Work(
         region=region,
         frame_px_from_map_px=PxMap(1.0, 1.0, 0.0, 0.0),
         rgb=frame.rgb if "rgb" in spec.tensors else None,
-        depth=frame.depth if has_depth else None,
-        planes=ray_planes(frame.intrinsics) if has_depth and frame.intrinsics else None,
+        depth=frame.depth if needs_depth else None,
+        planes=ray_planes(frame.intrinsics) if needs_depth and frame.intrinsics else None,
         depth_scale_m=frame.depth_scale_m or 0.0,
         belt_from_camera=belt_from_camera,
     )

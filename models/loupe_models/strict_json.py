@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 
 
 def loads(raw: str | bytes) -> object:
     """Parse JSON.
 
     Raises:
-        ValueError: Malformed, not UTF-8, a number that is not finite, or a repeated key.
+        ValueError: Malformed, not UTF-8, a number that is not finite, a repeated key, or nested
+            beyond reason.
     """
-    return json.loads(raw, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twice)
+    text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+    try:
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_refuse_twice,
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is too large a number")
+    return number
 
 
 def _refuse_constant(name: str) -> object:

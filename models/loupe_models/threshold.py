@@ -35,7 +35,16 @@ class Threshold(BaseModel):
 
 
 def parts_needed(false_reject_rate: float, confidence: float = 0.95) -> int:
-    """Give the fewest good parts that can carry the promise: 29 for 10 %, 59 for 5 %."""
+    """Give the fewest good parts that can carry the promise: 29 for 10 %, 59 for 5 %.
+
+    Raises:
+        ThresholdError: Rate or confidence is not strictly between 0 and 1.
+    """
+    if not (0 < false_reject_rate < 1 and 0 < confidence < 1):
+        raise ThresholdError(
+            f"a false-reject rate and its confidence lie between 0 and 1, such as 0.05 and 0.95; "
+            f"got {false_reject_rate} and {confidence}"
+        )
     return math.ceil(math.log(1 - confidence) / math.log(1 - false_reject_rate))
 
 

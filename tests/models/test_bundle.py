@@ -1,0 +1,249 @@
+"""A bundle is written at once or not at all, and believed only when whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from loupe_models.bundle import MANIFEST, Bundle, load_bundle, write_bundle
+from loupe_models.errors import BundleError, GraphError
+from loupe_models.manifest import Manifest
+
+GRAPH = "rgb.fp32.onnx"
+
+
+@pytest.fixture
+def copy(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    """A bundle whose files may be spoilt."""
+    path = tmp_path / "copy"
+    shutil.copytree(tiny_bundle.path, path)
+    return path
+
+
+def test_a_whole_bundle_is_read(copy: Path, tiny_bundle: Bundle) -> None:
+    read = load_bundle(copy)
+    assert read.manifest == tiny_bundle.manifest
+    assert read.sha256 == tiny_bundle.sha256
+    assert read.file(GRAPH) == copy / GRAPH
+    assert read.mode("rgb") == tiny_bundle.manifest.modes["rgb"]
+
+
+def test_asking_for_what_is_not_there_says_what_is(tiny_bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="serves rgb, depth, rgbd, not 'thermal'"):
+        tiny_bundle.mode("thermal")
+    with pytest.raises(BundleError, match="no file 'x' in the manifest"):
+        tiny_bundle.file("x")
+
+
+def bit_flip(path: Path) -> None:
+    content = bytearray((path / GRAPH).read_bytes())
+    content[len(content) // 2] ^= 0x10
+    (path / GRAPH).write_bytes(content)
+
+
+def truncation(path: Path) -> None:
+    (path / GRAPH).write_bytes((path / GRAPH).read_bytes()[:-1])
+
+
+def emptied(path: Path) -> None:
+    (path / GRAPH).write_bytes(b"")
+
+
+def missing_file(path: Path) -> None:
+    (path / GRAPH).unlink()
+
+
+def folder_in_place_of_a_file(path: Path) -> None:
+    (path / GRAPH).unlink()
+    (path / GRAPH).mkdir()
+
+
+def extra_file(path: Path) -> None:
+    (path / "notes.txt").write_text("hello")
+
+
+def hidden_extra_file(path: Path) -> None:
+    (path / "golden" / ".notes").write_text("hello")
+
+
+def symlink_outside(path: Path) -> None:
+    shutil.move(path / GRAPH, path.parent / GRAPH)  # the same bytes, but not in the bundle
+    (path / GRAPH).symlink_to(path.parent / GRAPH)
+
+
+def folder_symlink_outside(path: Path) -> None:
+    shutil.move(path / "golden", path.parent / "golden")
+    (path / "golden").symlink_to(path.parent / "golden")
+
+
+def dangling_symlink(path: Path) -> None:
+    (path / GRAPH).unlink()
+    (path / GRAPH).symlink_to("nowhere")
+
+
+def no_manifest(path: Path) -> None:
+    (path / MANIFEST).unlink()
+
+
+def no_bundle(path: Path) -> None:
+    shutil.rmtree(path)
+
+
+def emptied_manifest(path: Path) -> None:
+    (path / MANIFEST).write_text("")
+
+
+def manifest_is_a_list(path: Path) -> None:
+    (path / MANIFEST).write_text("[]")
+
+
+def newer_schema(path: Path) -> None:
+    edit_manifest(path, '"schema_version":1', '"schema_version":2')
+
+
+def unknown_key(path: Path) -> None:
+    edit_manifest(path, '"schema_version":1', '"schema_version":1,"colour":"red"')
+
+
+def mirrored_belt(path: Path) -> None:
+    document = json.loads((path / MANIFEST).read_text())
+    rotation = document["modes"]["rgb"]["golden"][0]["belt_from_camera"]["rotation"]
+    rotation[0] = [-value for value in rotation[0]]
+    (path / MANIFEST).write_text(json.dumps(document))
+
+
+def key_twice(path: Path) -> None:
+    edit_manifest(path, '"schema_version":1', '"schema_version":1,"schema_version":1')
+
+
+def edit_manifest(path: Path, old: str, new: str) -> None:
+    text = json.dumps(json.loads((path / MANIFEST).read_text()), separators=(",", ":"))
+    assert text.count(old) == 1
+    (path / MANIFEST).write_text(text.replace(old, new))
+
+
+SPOILT: list[tuple[Callable[[Path], None], str]] = [
+    (bit_flip, "rgb.fp32.onnx is damaged"),
+    (truncation, "rgb.fp32.onnx is damaged"),
+    (emptied, "rgb.fp32.onnx is damaged"),
+    (missing_file, "rgb.fp32.onnx is missing"),
+    (folder_in_place_of_a_file, "rgb.fp32.onnx is missing"),
+    (extra_file, "does not list: notes.txt"),
+    (hidden_extra_file, "does not list: golden/.notes"),
+    (symlink_outside, "outside the bundle"),
+    (folder_symlink_outside, "outside the bundle|does not list"),
+    (dangling_symlink, "missing or outside"),
+    (no_manifest, "no readable manifest.json"),
+    (no_bundle, "not a folder"),
+    (emptied_manifest, "not valid JSON"),
+    (manifest_is_a_list, "not a JSON object"),
+    (newer_schema, "written by a newer Loupe .schema 2, this one reads 1.; update Loupe"),
+    (unknown_key, "colour: Extra inputs are not permitted"),
+    (mirrored_belt, "belt_from_camera: .*not a rotation"),
+    (key_twice, "a key appears twice"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT, ids=[spoil.__name__ for spoil, _ in SPOILT])
+def test_a_spoilt_bundle_is_refused(
+    spoil: Callable[[Path], None], message: str, copy: Path
+) -> None:
+    spoil(copy)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(copy)
+
+
+def test_a_manifest_cut_anywhere_is_refused(copy: Path) -> None:
+    whole = (copy / MANIFEST).read_bytes().rstrip()
+    for n_bytes in range(0, len(whole), len(whole) // 50):
+        (copy / MANIFEST).write_bytes(whole[:n_bytes])
+        with pytest.raises(BundleError):
+            load_bundle(copy)
+
+
+def test_a_graph_that_breaks_the_contract_is_refused_at_load(copy: Path) -> None:
+    swapped = json.loads((copy / MANIFEST).read_text())
+    swapped["modes"]["rgb"]["variants"]["fp32"]["file"] = "depth.fp32.onnx"
+    (copy / MANIFEST).write_text(json.dumps(swapped))
+    with pytest.raises(GraphError, match=r"depth\.fp32\.onnx: inputs"):
+        load_bundle(copy)
+
+
+# --- Writing -------------------------------------------------------------------------------------
+
+
+def filled_from(source: Path) -> Callable[[Path], None]:
+    def fill(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        (folder / MANIFEST).unlink()
+
+    return fill
+
+
+def manifest_of(bundle: Bundle) -> Callable[[Mapping[str, str]], Manifest]:
+    def make(files: Mapping[str, str]) -> Manifest:
+        document = bundle.manifest.model_dump()
+        return Manifest.model_validate({**document, "files": dict(files)})
+
+    return make
+
+
+def test_what_is_written_is_read_back(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "bundle"
+    written = write_bundle(target, filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
+    assert written.path == target
+    assert written.manifest == tiny_bundle.manifest
+    assert load_bundle(target) == written
+    assert [p.name for p in target.parent.iterdir()] == ["bundle"]
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_failure_while_filling_leaves_nothing(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / GRAPH).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(tmp_path / "bundle", fill, manifest_of(tiny_bundle))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_that_would_be_refused_is_never_put_in_place(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    def fill(folder: Path) -> None:
+        filled_from(tiny_bundle.path)(folder)
+        (folder / GRAPH).write_bytes(b"not a graph")
+
+    with pytest.raises(GraphError, match="not a valid ONNX graph"):
+        write_bundle(tmp_path / "bundle", fill, manifest_of(tiny_bundle))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["full", "empty"])
+def test_a_place_that_is_taken_is_left_alone(
+    is_full: bool, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    if is_full:
+        (target / "mine").write_text("keep")
+    with pytest.raises(BundleError, match="exists; choose another place"):
+        write_bundle(target, filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
+    assert [p.name for p in target.iterdir()] == (["mine"] if is_full else [])
+
+
+def test_a_bundle_over_the_limit_is_refused(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loupe_models.bundle.MAX_GRAPH_BYTES", 100)
+    with pytest.raises(BundleError, match=r"must stay under 1\.8 GB"):
+        write_bundle(tmp_path / "bundle", filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
+    monkeypatch.setattr("loupe_models.bundle.MAX_BUNDLE_BYTES", 100)
+    with pytest.raises(BundleError, match="the limit is 1 GB"):
+        write_bundle(tmp_path / "bundle", filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
+    assert list(tmp_path.iterdir()) == []
