@@ -1,0 +1,31 @@
+"""What a backbone is to those who learn from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen, pretrained network and whose it is.
+
+    Attributes:
+        name: With its version.
+        licence: SPDX name.
+        sha256: Of the file the weights came from.
+        strides_px: Of its feature maps, finest first.
+    """
+
+    name: str
+    licence: str
+    sha256: str
+    strides_px: tuple[int, ...]
+
+    @abstractmethod
+    def features(self, picture: Tensor) -> tuple[Tensor, ...]:
+        """Describe (B, 3, H, W) red-first pictures in 0..255; normalising is the backbone's.
+
+        Returns:
+            One (B, C, H / stride, W / stride) map for each of `strides_px`.
+        """

@@ -1,0 +1,50 @@
+"""The settings of EfficientAD: a recipe's `[fit]` section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loupe_trainer.compute import DeviceName
+from loupe_trainer.teachers.config import PretrainConfig
+
+
+class EfficientAdConfig(BaseModel):
+    """How EfficientAD is trained; the defaults are the paper's.
+
+    Attributes:
+        width_px: Of the pictures the networks see, a multiple of 32 from 128 up.
+        height_px: Likewise.
+        teacher: Made by `loupe-trainer pretrain`; the student takes its size and width. None
+            trains one on the good parts themselves and on textures, as `pretrain` says.
+        pretrain: Settings of that training.
+        steps: Optimiser steps. A short schedule wants a higher `lr`.
+        batch: Pictures a step; the hard-feature quantile is taken of each by itself.
+        lr: Adam's; a tenth of it in the last 5 % of the steps.
+        penalty: Whether the student is kept from imitating the teacher on foreign pictures.
+        penalty_corpus: A folder of any photographs; None draws textures, which needs nothing.
+        n_penalty_pictures: How many of them are kept in memory.
+        cache_mb: Memory for the teacher's answers on the training pictures; what does not fit is
+            computed again each time.
+        log_every: Steps between lines of `metrics.jsonl`.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    width_px: int = Field(default=256, ge=1, le=4096)
+    height_px: int = Field(default=256, ge=1, le=4096)
+    teacher: Path | None = None
+    pretrain: PretrainConfig = PretrainConfig()
+    steps: int = Field(default=70_000, ge=1)
+    batch: int = Field(default=1, ge=1, le=64)
+    lr: float = Field(default=1e-4, gt=0, le=0.1)
+    weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
+    penalty: bool = True
+    penalty_corpus: Path | None = None
+    n_penalty_pictures: int = Field(default=256, ge=1)
+    device: DeviceName = "cpu"
+    cache_mb: int = Field(default=2048, ge=0)
+    log_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)

@@ -1,0 +1,153 @@
+"""EfficientAD as a method: fit, then fix the map's scale."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from loupe_models.errors import ThresholdError
+from loupe_models.manifest import Backbone, Mode
+from loupe_models.preprocess import Crop, PreprocessSpec, Resize
+from loupe_trainer.compute import open_device, place, unplace
+from loupe_trainer.errors import RecipeError
+from loupe_trainer.methods.base import Detector, Samples
+from loupe_trainer.methods.efficientad.autoencoder import Autoencoder, check_input_size
+from loupe_trainer.methods.efficientad.config import EfficientAdConfig
+from loupe_trainer.methods.efficientad.detector import EfficientAdDetector, fold_statistics
+from loupe_trainer.methods.efficientad.pictures import (
+    Rgb,
+    StepSource,
+    draw_foreign,
+    stack_samples,
+)
+from loupe_trainer.methods.efficientad.teacher_answers import TeacherAnswers, channel_statistics
+from loupe_trainer.methods.efficientad.training import Networks, Schedule, train
+from loupe_trainer.progress import Progress
+from loupe_trainer.run import RunFolder
+from loupe_trainer.teachers.corpus import MixedCorpus, PictureCorpus, open_corpus
+from loupe_trainer.teachers.pdn import student_network
+from loupe_trainer.teachers.pretrain import pretrain
+from loupe_trainer.teachers.weights import Teacher, load_teacher
+
+TEACHER: Final = "teacher.safetensors"
+
+
+class EfficientAd:
+    """Learns from good colour pictures."""
+
+    name = "efficientad"
+    modes: tuple[Mode, ...] = ("rgb",)
+
+    def __init__(self, config: EfficientAdConfig, seed: int, folder: Path) -> None:
+        check_input_size(config.height_px, config.width_px)
+        self._config, self._seed, self._folder = config, seed, folder
+        self._teacher: Teacher | None = None
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """Whose weights the teacher learnt from; None for a self-supervised one."""
+        if self._teacher is None or self._teacher.origin.sha256 is None:
+            return None
+        origin = self._teacher.origin
+        return Backbone(name=origin.name, licence=origin.licence, sha256=self._teacher.sha256)
+
+    def preprocess(self) -> PreprocessSpec:
+        """Cut out the gate's region and resize it to the networks' input."""
+        resize = Resize(width_px=self._config.width_px, height_px=self._config.height_px)
+        return PreprocessSpec(steps=(Crop(), resize))
+
+    def fit(self, samples: Samples, run: RunFolder, progress: Progress) -> Detector:
+        """Train student and autoencoder; see `Method.fit`."""
+        parts = stack_samples(samples)
+        check_input_size(*parts.shape[1:3])
+        self._teacher = self._open_teacher(parts, run, progress)
+        networks = self._networks(self._teacher, parts, progress)
+        answers = TeacherAnswers(networks.teacher, parts, self._config.cache_mb)
+        source = StepSource(parts, self._foreign(parts), self._config.batch, self._seed)
+        train(networks, source, answers, self._schedule(run, parts), progress)
+        return unplace(
+            EfficientAdDetector(networks.teacher, networks.student, networks.autoencoder)
+        ).eval()
+
+    def normalise(self, detector: Detector, samples: Samples) -> None:
+        """Take the quantiles of both raw maps over held-out good pictures."""
+        if not isinstance(detector, EfficientAdDetector):
+            raise TypeError(f"not a detector of EfficientAD: {type(detector).__name__}")
+        if not len(samples):
+            raise ThresholdError(
+                "no good part is held out for the map's quantiles; collect at least 10 more "
+                "good parts, or raise [split] quantiles"
+            )
+        local_maps, global_maps = [], []
+        with torch.inference_mode():
+            for sample in samples:
+                rgb = torch.from_numpy(np.asarray(sample["rgb"], np.uint8))
+                local_map, global_map = detector.raw_maps(rgb)
+                local_maps.append(local_map.numpy())
+                global_maps.append(global_map.numpy())
+        detector.local_scale.fit(local_maps, "student-teacher")
+        detector.global_scale.fit(global_maps, "student-autoencoder")
+
+    def _open_teacher(self, parts: Rgb, run: RunFolder, progress: Progress) -> Teacher:
+        """Load the teacher the recipe names, or train one on the parts, once a run."""
+        if self._config.teacher is not None:
+            return load_teacher(self._folder / self._config.teacher)
+        file = run.checkpoints / TEACHER
+        if file.exists():
+            return load_teacher(file)
+        config = self._config.pretrain.relative_to(self._folder)
+        own = PictureCorpus("the good parts", list(parts))
+        corpus = MixedCorpus(own, open_corpus(config.corpus))
+        return pretrain(config, file, progress, corpus)
+
+    def _networks(self, teacher: Teacher, parts: Rgb, progress: Progress) -> Networks:
+        device = open_device(self._config.device)
+        frozen = place(copy.deepcopy(teacher.network), device)
+        mean, std = channel_statistics(frozen, parts, progress)
+        fold_statistics(frozen, mean.to(device), std.to(device))
+        torch.manual_seed(self._seed)
+        shape = teacher.network.shape
+        student = student_network(shape)
+        autoencoder = Autoencoder(shape, (parts.shape[1], parts.shape[2]))
+        return Networks(frozen, place(student, device), place(autoencoder, device))
+
+    def _foreign(self, parts: Rgb) -> Rgb | None:
+        config = self._config
+        if not config.penalty:
+            return None
+        folder = config.penalty_corpus and self._folder / config.penalty_corpus
+        size_hw = (parts.shape[1], parts.shape[2])
+        return draw_foreign(open_corpus(folder), config.n_penalty_pictures, size_hw, self._seed)
+
+    def _schedule(self, run: RunFolder, parts: Rgb) -> Schedule:
+        """Say what a checkpoint must have in common with this run to be continued."""
+        free = {"log_every", "checkpoint_every", "cache_mb", "device", "pretrain", "teacher"}
+        settings = self._config.model_dump(mode="json", exclude=free) | {
+            "seed": self._seed,
+            "n_parts": len(parts),
+            "teacher_sha256": self._teacher.sha256 if self._teacher else None,
+        }
+        return Schedule(self._config, self._seed, run, settings)
+
+
+def open_efficientad(config: Mapping[str, object], seed: int, folder: Path) -> EfficientAd:
+    """Make the method from a recipe's `[fit]`.
+
+    Raises:
+        RecipeError: An unknown setting, or a value out of range.
+    """
+    try:
+        checked = EfficientAdConfig.model_validate(dict(config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(("fit", *(str(part) for part in first["loc"])))
+        unknown = first["type"] == "extra_forbidden"
+        reason = "unknown key; remove it or mend its spelling" if unknown else first["msg"]
+        raise RecipeError(f"{key}: {reason}") from error
+    return EfficientAd(checked, seed, folder)

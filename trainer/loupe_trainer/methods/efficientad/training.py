@@ -1,0 +1,148 @@
+"""The training of EfficientAD: one loop, four losses, one Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
+from loupe_trainer.compute import autocast
+from loupe_trainer.errors import TrainingError
+from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
+from loupe_trainer.methods.efficientad.config import EfficientAdConfig
+from loupe_trainer.methods.efficientad.losses import (
+    hard_feature_loss,
+    imitation_loss,
+    penalty_loss,
+)
+from loupe_trainer.methods.efficientad.pictures import StepPictures, StepSource
+from loupe_trainer.methods.efficientad.teacher_answers import TeacherAnswers
+from loupe_trainer.optimisation import adam, descend, learning_rate
+from loupe_trainer.progress import Progress
+from loupe_trainer.run import RunFolder
+from loupe_trainer.teachers.normalise import imagenet_normalise
+from loupe_trainer.teachers.pdn import Pdn
+
+CHECKPOINT = "efficientad.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The teacher is frozen and has its statistics folded in; the other two are trained."""
+
+    teacher: Pdn
+    student: Pdn
+    autoencoder: Autoencoder
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """What the optimiser moves."""
+        return {"student": self.student, "autoencoder": self.autoencoder}
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Of one step, each a scalar."""
+
+    hard: Tensor
+    penalty: Tensor
+    autoencoder: Tensor
+    student_autoencoder: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.hard + self.penalty + self.autoencoder + self.student_autoencoder
+
+    def floats(self) -> dict[str, float]:
+        """Give them for the log."""
+        names = ("hard", "penalty", "autoencoder", "student_autoencoder", "total")
+        return {name: getattr(self, name).item() for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What the loop needs to know beside the networks and the pictures."""
+
+    config: EfficientAdConfig
+    seed: int
+    run: RunFolder
+    settings: Mapping[str, object]
+
+
+def train(
+    networks: Networks, source: StepSource, answers: TeacherAnswers, schedule: Schedule,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Train student and autoencoder in place, from the run's checkpoint if it has one.
+
+    Raises:
+        TrainingError: A loss is not finite.
+    """
+    config, file = schedule.config, schedule.run.checkpoints / CHECKPOINT
+    optimiser = make_optimiser(networks, config)
+    step = load_checkpoint(file, networks.trained, optimiser, schedule.settings)
+    for module in networks.trained.values():
+        module.train()
+    with progress.task("learning good parts", config.steps, step) as task:
+        while step < config.steps:
+            torch.manual_seed(step_seed(schedule.seed, step))  # for dropout, whatever ran before
+            losses = step_losses(networks, source.draw(step), answers)
+            descend(losses.total, optimiser, learning_rate(config.lr, step, config.steps))
+            step += 1
+            if step % config.log_every == 0 or step == config.steps:
+                _log(schedule.run, step, losses.floats())
+            if step % config.checkpoint_every == 0 or step == config.steps:
+                save_checkpoint(file, step, networks.trained, optimiser, schedule.settings)
+            task.advance(note=f"loss {losses.total.item():.3f}")
+    for module in networks.trained.values():
+        module.eval()
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Give the seed of one step's dropout."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
+
+
+def make_optimiser(networks: Networks, config: EfficientAdConfig) -> torch.optim.Adam:
+    """Give one Adam over both networks."""
+    parameters = [p for module in networks.trained.values() for p in module.parameters()]
+    return adam(parameters, config.lr, config.weight_decay)
+
+
+def step_losses(networks: Networks, pictures: StepPictures, answers: TeacherAnswers) -> Losses:
+    """Look at one step's pictures.
+
+    The student's body sees all of them in one batch, and of its last layer only the half that a
+    loss asks for is computed: parts and foreign pictures the first, recoloured parts the second.
+    """
+    device = networks.student.last.weight.device
+    groups = [p for p in (pictures.parts, pictures.foreign, pictures.recoloured) if p is not None]
+    seen = imagenet_normalise(torch.cat(groups).to(device, memory_format=torch.channels_last))
+    n, n_channels = len(pictures.parts), networks.teacher.channels
+    recoloured = seen[-n:]
+    on_parts = answers.of(pictures.rows)
+    with autocast(device):
+        with torch.no_grad():
+            on_recoloured = networks.teacher(recoloured)
+        body = networks.student.body(seen)
+        imitation = networks.student.describe(body[:-n], slice(0, n_channels))
+        prediction = networks.student.describe(body[-n:], slice(n_channels, None))
+        autoencoder = networks.autoencoder(recoloured)
+    return Losses(
+        hard=hard_feature_loss(on_parts, imitation[:n]),
+        penalty=penalty_loss(imitation[n:]) if pictures.foreign is not None else seen.new_zeros(()),
+        autoencoder=imitation_loss(on_recoloured, autoencoder),
+        # Not detached: the autoencoder, too, is drawn to what the student can predict.
+        student_autoencoder=imitation_loss(autoencoder, prediction),
+    )
+
+
+def _log(run: RunFolder, step: int, losses: dict[str, float]) -> None:
+    if not np.isfinite(losses["total"]):
+        raise TrainingError(f"the loss is not finite at step {step}; lower fit.lr")
+    run.log({"step": step, **losses})

@@ -1,0 +1,1 @@
+"""Teachers: networks that describe patches, learnt once and then frozen."""

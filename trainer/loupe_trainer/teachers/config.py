@@ -1,0 +1,53 @@
+"""The settings of teacher pretraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from loupe_trainer.compute import DeviceName
+from loupe_trainer.teachers.pdn import PdnShape, PdnSize
+
+
+class PretrainConfig(BaseModel):
+    """How a teacher is made: distilled from a backbone, or with none at all.
+
+    Attributes:
+        backbone: None trains by self-supervision.
+        backbone_weights: The backbone's file.
+        corpus: A folder of any pictures; None draws textures, which needs nothing.
+        size: Of the patch description network, the paper's S or M.
+        width: Multiplies the channels of every layer.
+        input_px: Side of the pictures the teacher sees in distillation; the backbone sees twice
+            that. Self-supervision looks at patches and has no use for it.
+        batch: Pictures a step in distillation, patches a step in self-supervision.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    backbone: Literal["squeezenet"] | None = None
+    backbone_weights: Path | None = None
+    corpus: Path | None = None
+    size: PdnSize = "S"
+    width: float = Field(default=1.0, ge=0.05, le=2.0)
+    steps: int = Field(default=2_000, ge=1)
+    batch: int = Field(default=64, ge=2, le=1024)
+    lr: float = Field(default=2e-4, gt=0, le=0.1)
+    weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
+    input_px: int = Field(default=256, ge=64, le=1024, multiple_of=32)
+    seed: int = Field(default=0, ge=0)
+    device: DeviceName = "cpu"
+    checkpoint_every: int = Field(default=500, ge=1)
+
+    @property
+    def shape(self) -> PdnShape:
+        """The network's."""
+        return PdnShape(self.size, self.width)
+
+    def relative_to(self, folder: Path) -> PretrainConfig:
+        """Give the same settings with paths that start from `folder` where they are relative."""
+        paths = {"backbone_weights": self.backbone_weights, "corpus": self.corpus}
+        absolute = {name: path and folder / path for name, path in paths.items()}
+        return self.model_copy(update=absolute)

@@ -1,0 +1,98 @@
+"""A teacher's weights and where they come from, in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from loupe_models.atomic import write_bytes
+from loupe_trainer.errors import WeightsError
+from loupe_trainer.teachers.pdn import Pdn, PdnShape, PdnSize, teacher_network
+
+METADATA_KEY: Final = "loupe_teacher"
+
+
+class Origin(BaseModel):
+    """What a teacher learnt from.
+
+    Attributes:
+        name: The backbone it was distilled from, or how it learnt without one.
+        licence: Of the weights it was distilled from; its own where there were none.
+        sha256: Of the file it was distilled from; None where there was none.
+        corpus: The pictures it looked at.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    licence: str
+    sha256: str | None = None
+    corpus: str
+    steps: int
+    seed: int
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = Field(default=1, ge=1, le=1)
+    size: PdnSize
+    width: float
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A trained patch description network, without padding.
+
+    Attributes:
+        sha256: Of its file.
+    """
+
+    network: Pdn
+    origin: Origin
+    sha256: str
+
+
+def save_teacher(path: Path, network: Pdn, origin: Origin) -> Teacher:
+    """Write a teacher and give it back as `load_teacher` would."""
+    shape = network.shape
+    metadata = _Metadata(size=shape.size, width=shape.width, origin=origin)
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
+    write_bytes(path, save(tensors, {METADATA_KEY: json.dumps(metadata.model_dump())}))
+    return load_teacher(path)
+
+
+def load_teacher(path: Path) -> Teacher:
+    """Read a teacher.
+
+    Raises:
+        WeightsError: Missing, damaged, or something else.
+    """
+    try:
+        content = path.read_bytes()
+        with safe_open(path, framework="pt") as file:
+            told = (file.metadata() or {}).get(METADATA_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if told is None:
+            raise WeightsError(f"{path} is not a teacher; make one with `loupe-trainer pretrain`")
+        metadata = _Metadata.model_validate_json(told)
+        network = teacher_network(PdnShape(metadata.size, metadata.width))
+        network.load_state_dict(tensors)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path}: no such teacher; make one with `loupe-trainer pretrain --out {path}`, or "
+            f"leave `teacher` out of the recipe to have one trained on the good parts"
+        ) from error
+    except (OSError, SafetensorError, ValidationError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path}: not a whole teacher ({reason}); make it anew") from error
+    network.requires_grad_(requires_grad=False).eval()
+    return Teacher(network, metadata.origin, hashlib.sha256(content).hexdigest())
