@@ -102,8 +102,7 @@ def load_recipe(path: Path, settings: Mapping[str, str] | None = None) -> Recipe
         RecipeError: Missing, not TOML, an unknown key, or a value out of range.
     """
     document = _read(path)
-    for key, value in (settings or {}).items():
-        _set(document, key, value)
+    apply_settings(document, settings or {})
     return parse_recipe(document, str(path))
 
 
@@ -120,7 +119,7 @@ def parse_recipe(document: Mapping[str, object], where: str) -> Recipe:
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        raise RecipeError(_reason(error, where)) from error
+        raise RecipeError(first_reason(error, where)) from error
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -134,6 +133,20 @@ def _read(path: Path) -> dict[str, object]:
         raise RecipeError(f"{path}: not a readable recipe ({error}); give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from error
+
+
+def apply_settings(document: dict[str, object], settings: Mapping[str, str]) -> None:
+    """Put settings from the command line into a parsed TOML document.
+
+    Args:
+        document: Changed in place.
+        settings: Dotted keys and TOML values; a bare word is a string.
+
+    Raises:
+        RecipeError: A key leads through a value.
+    """
+    for key, value in settings.items():
+        _set(document, key, value)
 
 
 def _set(document: dict[str, object], key: str, value: str) -> None:
@@ -150,7 +163,8 @@ def _set(document: dict[str, object], key: str, value: str) -> None:
         target[name] = value  # a bare word is meant as a string
 
 
-def _reason(error: ValidationError, where: str) -> str:
+def first_reason(error: ValidationError, where: str) -> str:
+    """Say what is wrong first: file, key, reason."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":

@@ -75,12 +75,15 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(dict(values)) + "\n")
 
-    def claim(self, config: Mapping[str, object], source: Path, data_sha256: str) -> None:
+    def claim(
+        self, config: Mapping[str, object], recipe_file: Path, place: Path, data_sha256: str
+    ) -> None:
         """Take the folder for this recipe and data, or make sure that it already is theirs.
 
         Args:
             config: The recipe as understood, as JSON would hold it.
-            source: The recipe's file, kept so that `export` finds relative paths again.
+            recipe_file: Where it came from, kept so that `export` finds relative paths again.
+            place: Where the data lies, kept likewise; it may move between two visits.
             data_sha256: Of everything the run learns from.
 
         Raises:
@@ -94,7 +97,8 @@ class RunFolder:
             raise RunError(f"{self.path} holds other things; give --out a new or empty folder")
         document = {
             "config": dict(config),
-            "recipe": str(source.resolve()),
+            "recipe_file": str(recipe_file.resolve()),
+            "place": str(place.resolve()),
             "data_sha256": data_sha256,
             "code_version": code_version(),
             "versions": versions(),
@@ -116,6 +120,21 @@ class RunFolder:
         if not isinstance(document, dict):
             raise RunError(f"{self.path / 'run.json'}: not a JSON object")
         return document
+
+    def recall(self) -> tuple[dict[str, object], Path, Path]:
+        """Give the recipe as understood, its file, and where the data lay.
+
+        Raises:
+            RunError: This is not a run folder.
+        """
+        document = self.read()
+        config = document.get("config")
+        recipe_file, place = document.get("recipe_file"), document.get("place")
+        if not (
+            isinstance(config, dict) and isinstance(recipe_file, str) and isinstance(place, str)
+        ):
+            raise RunError(f"{self.path / 'run.json'}: damaged; train again with a new --out")
+        return config, Path(recipe_file), Path(place)
 
     def _same_run(self, config: Mapping[str, object], data_sha256: str) -> None:
         before = self.read()

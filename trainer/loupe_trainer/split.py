@@ -16,6 +16,7 @@ from loupe_trainer.errors import SplitError
 from loupe_trainer.recipe import Role, SplitSettings, ThresholdSettings
 
 ROLES: tuple[Role, ...] = ("fit", "quantiles", "threshold", "test")
+LEARNING: tuple[Role, ...] = ("fit", "quantiles", "threshold")
 LEAST_PARTS = 2  # for fit and for quantiles: one part says nothing of how parts differ
 
 
@@ -89,7 +90,7 @@ def split_parts(
 def write_split(folder: Path, split: Split) -> None:
     """Write one JSON Lines file a role, in the format that `loupe-edge record --from` reads."""
     for role in ROLES:
-        lines = (json.dumps(_line(item)) + "\n" for item in split.role(role))
+        lines = (json.dumps(split_line(item)) + "\n" for item in split.role(role))
         write_text(folder / f"{role}.jsonl", "".join(lines))
 
 
@@ -135,7 +136,8 @@ def _check(
         )
 
 
-def _line(item: Item) -> dict[str, object]:
+def split_line(item: Item) -> dict[str, object]:
+    """Describe an item as one line of an index; frames of a recording carry number and time."""
     line: dict[str, object] = {
         "filename": str(item.source.resolve()),
         "label": int(item.kind == "defect"),

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from loupe_trainer.errors import RecipeError
+from loupe_trainer.recipe import Recipe, load_recipe
+
+MINIMAL = 'name = "r"\nmethod = "efficientad"\n'
+
+
+def written(tmp_path, text):
+    file = tmp_path / "r.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults(tmp_path):
+    recipe = load_recipe(written(tmp_path, MINIMAL))
+    assert recipe.mode == "rgb"
+    assert recipe.threshold.confidence == 0.95
+    assert recipe.fit == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (MINIMAL + "[split]\nfitt = 0.5\n", "split.fitt: unknown key"),
+        (MINIMAL + "colour = 1\n", "colour: unknown key"),
+        (MINIMAL + "[threshold]\nfalse_reject_rate = 2\n", "threshold.false_reject_rate"),
+        (MINIMAL + "seed = -1\n", "seed"),
+        (MINIMAL + "[data]\nreader = 'mvtek'\n", "data.reader"),
+        ('method = "efficientad"\n', "name: Field required"),
+        ("name = \n", "not valid TOML"),
+    ],
+)
+def test_refusals_name_file_key_and_reason(tmp_path, text, says):
+    file = written(tmp_path, text)
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(file)
+    assert str(refused.value).startswith(str(file))
+    assert says in str(refused.value)
+    assert refused.value.exit_status == 2
+
+
+def test_a_missing_recipe_and_a_binary_one(tmp_path):
+    with pytest.raises(RecipeError, match="no such recipe"):
+        load_recipe(tmp_path / "absent.toml")
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not a readable recipe"):
+        load_recipe(tmp_path / "b.toml")
+
+
+def test_settings_win_over_the_file(tmp_path):
+    file = written(tmp_path, MINIMAL + "[fit]\nsteps = 5\n")
+    recipe = load_recipe(
+        file, {"fit.steps": "7", "fit.corpus": "pictures", "threshold.confidence": "0.9"}
+    )
+    assert recipe.fit == {"steps": 7, "corpus": "pictures"}
+    assert recipe.threshold.confidence == 0.9
+    with pytest.raises(RecipeError, match="name is a value"):
+        load_recipe(file, {"name.x": "1"})
+    with pytest.raises(RecipeError, match="unknown key"):
+        load_recipe(file, {"fitt.steps": "1"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "gate", "streams"),
+    [
+        ("rgb", {}, ("rgb",)),
+        ("rgb", {"occupied": {"by": "height"}}, ("rgb", "depth")),
+        ("depth", {}, ("depth",)),
+        ("rgbd", {}, ("rgb", "depth")),
+    ],
+)
+def test_streams_follow_from_mode_and_gate(mode, gate, streams):
+    recipe = Recipe.model_validate({"name": "r", "method": "m", "mode": mode, "gate": gate})
+    assert recipe.streams == streams
+
+
+def test_shipped_recipes_are_valid(repository):
+    files = sorted((repository / "trainer" / "recipes").glob("*.toml"))
+    assert {"folder.toml", "magnetic_tile.toml"} <= {f.name for f in files}
+    for file in files:
+        recipe = load_recipe(Path(file))
+        assert recipe.method == "efficientad"

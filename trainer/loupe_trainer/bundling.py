@@ -1,0 +1,126 @@
+"""Everything a run has measured becomes one bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from loupe_models.bundle import Bundle, write_bundle
+from loupe_models.manifest import (
+    Backbone,
+    Golden,
+    Manifest,
+    ModeManifest,
+    Precision,
+    Provenance,
+    TensorSpec,
+    Variant,
+)
+from loupe_models.threshold import Threshold, thin
+from loupe_trainer.cache import View
+from loupe_trainer.golden import GoldenFrame, write_golden
+from loupe_trainer.parity import TOLERANCE
+from loupe_trainer.recipe import Recipe
+from loupe_trainer.run import code_version
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was exported, and what was measured on it.
+
+    Attributes:
+        part_scores: One a good part of the threshold set, its highest frame score.
+        parity: Largest errors against the network.
+    """
+
+    graph: Path
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    threshold: Threshold
+    part_scores: Sequence[float]
+    parity: Mapping[str, float]
+    golden: Sequence[GoldenFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a bundle comes from."""
+
+    recipe: Recipe
+    data_sha256: str
+    backbone: Backbone | None
+
+
+def make_bundle(path: Path, measured: Measured, view: View, origin: Origin) -> Bundle:
+    """Write a bundle with the reference graph, `<mode>.fp32.onnx`.
+
+    Args:
+        path: Where it will be; must not exist.
+        measured: The graph and its numbers.
+        view: How its frames are looked at.
+        origin: Recipe, data and backbone.
+
+    Raises:
+        BundleError: The place is taken, or the bundle is over the size limits.
+        GraphError: The graph breaks the graph contract.
+    """
+    graph = f"{origin.recipe.mode}.fp32.onnx"
+    described: list[Golden] = []
+
+    def fill(folder: Path) -> None:
+        shutil.copyfile(measured.graph, folder / graph)
+        for i, golden in enumerate(measured.golden):
+            described.append(write_golden(folder, i, golden, view.belt_from_camera))
+
+    def describe(files: Mapping[str, str]) -> Manifest:
+        return Manifest(
+            id=origin.recipe.name,
+            method=origin.recipe.method,
+            modes={origin.recipe.mode: _mode(graph, measured, view, described)},
+            files=dict(files),
+            provenance=_provenance(origin),
+        )
+
+    return write_bundle(path, fill, describe)
+
+
+def _mode(graph: str, measured: Measured, view: View, golden: Sequence[Golden]) -> ModeManifest:
+    reference: Precision = "fp32"
+    return ModeManifest(
+        gate=view.gate,
+        preprocess=view.preprocess,
+        inputs=tuple(measured.inputs),
+        outputs=tuple(measured.outputs),
+        threshold=measured.threshold,
+        calibration_scores=tuple(thin(measured.part_scores)),
+        variants={
+            reference: Variant(
+                file=graph,
+                precision=reference,
+                tolerance=TOLERANCE,
+                parity=dict(measured.parity),
+            )
+        },
+        golden=tuple(golden),
+    )
+
+
+def _provenance(origin: Origin) -> Provenance:
+    return Provenance(
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        code_version=code_version(),
+        data_sha256=origin.data_sha256,
+        config=public_config(origin.recipe),
+        seed=origin.recipe.seed,
+        backbone=origin.backbone,
+    )
+
+
+def public_config(recipe: Recipe) -> dict[str, object]:
+    """Give the recipe as JSON holds it, less where the data lay: that is nobody else's business."""
+    config: dict[str, object] = recipe.model_dump(mode="json")
+    config["data"] = recipe.data.model_dump(mode="json", exclude={"path"})
+    return config

@@ -1,0 +1,241 @@
+"""`loupe-trainer`: what a person types on the host. Each command parses, calls, and prints.
+
+Commands import what they run when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from loupe_calibration.errors import LoupeError
+from loupe_trainer.errors import RecipeError
+
+if TYPE_CHECKING:
+    from loupe_trainer.teachers.config import PretrainConfig
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="loupe-trainer",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Learn what a good part looks like, and export a bundle for `loupe-edge`.\n\n"
+    "Start with `loupe-trainer train trainer/recipes/folder.toml --data FOLDER`, where FOLDER "
+    "holds pictures of good parts.\n\n"
+    "Exit status: 0 done, 1 a fault, 2 bad input (the message says what to do), 130 interrupted.",
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Run = Annotated[Path, typer.Argument(help="The --out folder of a training run.")]
+
+
+def main() -> None:
+    """Run the command line; a fault or bad input is one message, never a traceback."""
+    try:
+        status = app(standalone_mode=False)
+    except LoupeError as error:
+        err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(error.exit_status)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("loupe-trainer: interrupted; the same command, with the same --out, continues")
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="TOML file; trainer/recipes holds examples.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures, .jsonl index or .db3 recording; wins over the "
+                     "recipe's data.path."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="Run folder, runs/NAME by default. An interrupted run given "
+                     "the same folder continues."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE that wins over the recipe, as in "
+                     "--set fit.steps=2000. May be repeated."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Learn from good parts: index, fit, calibrate, export, prove, evaluate.
+
+    Parts, never frames, are dealt into fit, quantiles, threshold and test; a part with any
+    defect serves the test only. The run folder holds the bundle, evaluation/report.html and
+    split/test.jsonl, which `loupe-edge record --from` takes.
+    """
+    from loupe_trainer.progress import open_progress
+    from loupe_trainer.train import train as run_recipe
+
+    run = run_recipe(recipe, to, open_progress(), data, _parse_settings(settings or []))
+    metrics_file = run.evaluation / "metrics.json"
+    if metrics_file.exists():
+        _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
+        out.print(f"report: {run.evaluation / 'report.html'}", soft_wrap=True)
+    out.print(f"bundle: {run.bundle}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Folder with the bundle's manifest.json.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="What to inspect: a folder, a .jsonl index (a run's split/test.jsonl) "
+                       "or a .db3 recording with its labels."),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where metrics.json, decisions.jsonl and report.html go; "
+                     "`evaluation` beside the bundle by default."),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="rgb, depth or rgbd; needed only where the bundle serves several."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Inspect labelled data with the very code of the line, and measure how good it is.
+
+    Refuses parts that the bundle's own run learnt from, where the run folder is at hand.
+    """
+    from loupe_trainer.evaluating import evaluate_bundle
+    from loupe_trainer.progress import open_progress
+
+    folder = to or bundle.resolve().parent / "evaluation"
+    _print_metrics(evaluate_bundle(bundle, data, folder, mode, open_progress()))
+    out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Another place; the run's own bundle by default.")
+    ] = None,
+) -> None:
+    """Make the bundle of a trained run anew."""
+    from loupe_trainer.progress import open_progress
+    from loupe_trainer.run import RunFolder
+    from loupe_trainer.train import export_run
+
+    bundle = export_run(RunFolder(run), to, open_progress())
+    out.print(f"bundle: {bundle.path} ({bundle.sha256[:16]})", soft_wrap=True)
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Evaluate a run's bundle again on its test parts, and write the report."""
+    from loupe_trainer.progress import open_progress
+    from loupe_trainer.run import RunFolder
+    from loupe_trainer.train import test_run
+
+    folder = RunFolder(run)
+    _print_metrics(test_run(folder, open_progress()))
+    out.print(f"report: {folder.evaluation / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def pretrain(
+    to: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="What to distil from; none trains by self-supervision.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="The backbone's file.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Folder of any photographs; none draws textures.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, as in --set steps=5000; also size, width, batch, "
+                     "lr, seed, device."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Make a teacher, once, for any number of recipes: `teacher = "FILE"` under [fit].
+
+    An interrupted distillation given the same --out continues.
+    """
+    from loupe_trainer.progress import open_progress
+    from loupe_trainer.teachers.pretrain import pretrain as run_pretrain
+
+    named = {"backbone": backbone, "backbone_weights": weights, "corpus": corpus}
+    config = _pretrain_config({k: v for k, v in named.items() if v is not None}, settings or [])
+    teacher = run_pretrain(config, to, open_progress())
+    out.print(f"teacher: {to} ({teacher.sha256[:16]})", soft_wrap=True)
+
+
+@app.command()
+def backbones() -> None:
+    """List the pretrained networks that a teacher can be distilled from."""
+    from loupe_trainer.backbones import BACKBONES
+
+    table = Table("name", "what it is")
+    for name, loader in sorted(BACKBONES.items()):
+        table.add_row(name, (sys.modules[loader.__module__].__doc__ or "").splitlines()[0])
+    out.print(table)
+    out.print("Weights are never downloaded here: give their file with `pretrain --weights`.")
+
+
+def _pretrain_config(named: Mapping[str, object], settings: list[str]) -> PretrainConfig:
+    from pydantic import ValidationError
+
+    from loupe_trainer.recipe import apply_settings, first_reason
+    from loupe_trainer.teachers.config import PretrainConfig
+
+    document = dict(named)
+    apply_settings(document, _parse_settings(settings))
+    try:
+        return PretrainConfig.model_validate(document)
+    except ValidationError as error:
+        raise RecipeError(first_reason(error, "pretrain")) from error
+
+
+def _parse_settings(settings: list[str]) -> Mapping[str, str]:
+    pairs = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"--set {setting}: write KEY=VALUE, as in fit.steps=2000")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _print_metrics(metrics: Mapping[str, object]) -> None:
+    table = Table("", "frames", "parts", title="Evaluation")
+    parts = metrics.get("parts")
+    by_part = parts if isinstance(parts, dict) else {}
+    rows = [
+        ("image AUROC", metrics.get("image_auroc"), by_part.get("auroc")),
+        ("per-pixel Gaussian's", metrics.get("gaussian_baseline_image_auroc"), None),
+        ("pixel AUROC", metrics.get("pixel_auroc"), None),
+        ("AU-PRO to 30 %", metrics.get("au_pro_30"), None),
+        ("AU-PRO to 5 %", metrics.get("au_pro_05"), None),
+    ]
+    names = ("false_reject_rate", "escape_rate", "n_good", "n_defect", "n_unknown")
+    rows += [(name.replace("_", " "), metrics.get(name), by_part.get(name)) for name in names]
+    for name, frames, whole in rows:
+        table.add_row(name, _number(frames), _number(whole))
+    out.print(table)
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

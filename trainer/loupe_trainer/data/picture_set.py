@@ -1,0 +1,57 @@
+"""Items whose pixels are picture files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from loupe_calibration.transform import Transform
+from loupe_edge.pictures import read_rgb
+from loupe_models.frame import Frame, Label
+from loupe_trainer.data.item import Item
+from loupe_trainer.errors import DataError
+
+MASK_CUT = 127  # masks saved as JPEG, or resampled, are not strictly 0 and 255
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSet:
+    """Pictures in folders; nothing is known of the belt under them."""
+
+    items: Sequence[Item]
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Pictures by their items' keys, and masks."""
+        masks = {f"{item.key} mask": item.mask for item in self.items if item.mask}
+        return {item.key: item.source for item in self.items} | masks
+
+    @property
+    def belt_from_camera(self) -> Transform | None:
+        """Unknown."""
+        return None
+
+    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+        """Read the pictures one by one."""
+        number = {item.key: i for i, item in enumerate(self.items)}
+        for item in sorted(items, key=lambda i: number[i.key]):
+            label = Label(
+                source=str(item.source), part_id=item.part_id, kind=item.kind, defect=item.defect
+            )
+            rgb = read_rgb(item.source)
+            yield item, Frame.from_image(rgb, frame_id=number[item.key], label=label)
+
+    def mask(self, item: Item) -> npt.NDArray[np.bool_] | None:
+        """Read a mask; an empty one means that nobody drew it."""
+        if item.mask is None:
+            return None
+        grey = cv2.imread(str(item.mask), cv2.IMREAD_GRAYSCALE)
+        if grey is None:
+            raise DataError(f"{item.mask}: not a readable mask; replace it or remove it")
+        mask = np.asarray(grey > MASK_CUT)
+        return mask if mask.any() else None
