@@ -91,7 +91,7 @@ def last_epoch(path: Path) -> int:
         return 0
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        tail = stream.read().split(b"\n")
+        tail = stream.read(TAIL_BYTES).split(b"\n")
     for line in reversed(tail):
         try:
             return Verdict.model_validate_json(line).epoch

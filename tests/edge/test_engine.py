@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from loupe_edge.engines import open_engine
@@ -14,7 +15,7 @@ from loupe_models.bundle import Bundle
 from loupe_models.errors import BundleError
 
 
-def test_outputs_have_the_contract_and_are_the_callers_to_keep(tiny_bundle: Bundle):
+def test_outputs_have_the_contract_and_are_the_callers_to_keep(tiny_bundle: Bundle) -> None:
     engine = open_engine(tiny_bundle, "rgb")
     flat = {"rgb": np.full((1, 64, 64, 3), 100, np.uint8)}
     spot = {"rgb": flat["rgb"].copy()}
@@ -39,14 +40,14 @@ def test_outputs_have_the_contract_and_are_the_callers_to_keep(tiny_bundle: Bund
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(
-    tiny_bundle: Bundle, tensors: dict[str, np.ndarray], message: str
-):
+    tiny_bundle: Bundle, tensors: dict[str, npt.NDArray[np.generic]], message: str
+) -> None:
     engine = open_engine(tiny_bundle, "rgb")
     with pytest.raises(EngineError, match=message):
         engine.infer(tensors)
 
 
-def test_a_closed_engine_says_so(tiny_bundle: Bundle):
+def test_a_closed_engine_says_so(tiny_bundle: Bundle) -> None:
     engine = open_engine(tiny_bundle, "rgb")
     engine.close()
     engine.close()
@@ -54,7 +55,9 @@ def test_a_closed_engine_says_so(tiny_bundle: Bundle):
         engine.infer({"rgb": np.zeros((1, 64, 64, 3), np.uint8)})
 
 
-def test_a_graph_the_runtime_cannot_load_is_an_engine_error(tmp_path: Path, tiny_bundle: Bundle):
+def test_a_graph_the_runtime_cannot_load_is_an_engine_error(
+    tmp_path: Path, tiny_bundle: Bundle
+) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a graph")
     contract = tiny_bundle.mode("rgb")
@@ -62,7 +65,7 @@ def test_a_graph_the_runtime_cannot_load_is_an_engine_error(tmp_path: Path, tiny
         OnnxRuntimeEngine(broken, contract.inputs, contract.outputs)
 
 
-def test_absent_variants_and_modes_are_named(tiny_bundle: Bundle):
+def test_absent_variants_and_modes_are_named(tiny_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="has variants fp32, not 'fp16'"):
         open_engine(tiny_bundle, "rgb", "fp16")
     with pytest.raises(BundleError, match="not 'thermal'"):

@@ -18,13 +18,13 @@ def taken(hand_over: HandOver) -> list[int | str]:
     return out
 
 
-def test_nothing_comes_out_of_an_empty_slot():
+def test_nothing_comes_out_of_an_empty_slot() -> None:
     start = time.monotonic()
     assert HandOver().take(0.05) is None
     assert time.monotonic() - start >= 0.04
 
 
-def test_the_newest_frame_wins_and_drops_are_counted(make_frame: Callable[..., Frame]):
+def test_the_newest_frame_wins_and_drops_are_counted(make_frame: Callable[..., Frame]) -> None:
     hand_over = HandOver()
     for i in range(4):
         assert hand_over.put(make_frame(frame_id=i))
@@ -32,7 +32,7 @@ def test_the_newest_frame_wins_and_drops_are_counted(make_frame: Callable[..., F
     assert hand_over.dropped == 3
 
 
-def test_trouble_is_never_dropped_and_keeps_its_place(make_frame: Callable[..., Frame]):
+def test_trouble_is_never_dropped_and_keeps_its_place(make_frame: Callable[..., Frame]) -> None:
     hand_over = HandOver()
     hand_over.put(Trouble("first"))
     hand_over.put(make_frame(frame_id=1))
@@ -42,7 +42,7 @@ def test_trouble_is_never_dropped_and_keeps_its_place(make_frame: Callable[..., 
     assert hand_over.dropped == 1
 
 
-def test_lock_step_waits_and_drops_nothing(make_frame: Callable[..., Frame]):
+def test_lock_step_waits_and_drops_nothing(make_frame: Callable[..., Frame]) -> None:
     hand_over = HandOver(lock_step=True)
     frames = [make_frame(frame_id=i) for i in range(20)]
 
@@ -65,7 +65,7 @@ def test_lock_step_waits_and_drops_nothing(make_frame: Callable[..., Frame]):
     assert hand_over.dropped == 0
 
 
-def test_closing_wakes_both_sides_and_keeps_what_waits(make_frame: Callable[..., Frame]):
+def test_closing_wakes_both_sides_and_keeps_what_waits(make_frame: Callable[..., Frame]) -> None:
     hand_over = HandOver(lock_step=True)
     hand_over.put(make_frame(frame_id=0))
     answers: list[bool] = []

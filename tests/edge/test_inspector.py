@@ -33,7 +33,7 @@ def answers(score: float, peak: float = 0.0) -> FunctionEngine:
 @pytest.mark.parametrize("kind", ["good", "defect"])
 def test_parts_get_their_decision(
     tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform, mode: str, kind: str
-):
+) -> None:
     streams = {"rgb": ("rgb",), "depth": ("depth",), "rgbd": ("rgb", "depth")}[mode]
     inspector = Inspector(
         tiny_bundle, mode, open_engine(tiny_bundle, mode), belt_from_camera=tiny_belt
@@ -50,12 +50,12 @@ def test_parts_get_their_decision(
     assert (found.depth_valid_fraction is None) == (mode == "rgb")
 
 
-def test_an_empty_belt_is_no_verdict(tiny_bundle: Bundle, make_frame: MakeFrame):
+def test_an_empty_belt_is_no_verdict(tiny_bundle: Bundle, make_frame: MakeFrame) -> None:
     inspector = Inspector(tiny_bundle, "rgb", open_engine(tiny_bundle, "rgb"))
     assert inspector.inspect(make_frame("empty")) is None
 
 
-def test_the_defect_is_found_where_it_is(tiny_bundle: Bundle, make_frame: MakeFrame):
+def test_the_defect_is_found_where_it_is(tiny_bundle: Bundle, make_frame: MakeFrame) -> None:
     frame = make_frame("defect", seed=3)
     assert frame.rgb is not None
     ys, xs = np.nonzero(frame.rgb.min(axis=-1) == 235)
@@ -71,7 +71,7 @@ def test_the_defect_is_found_where_it_is(tiny_bundle: Bundle, make_frame: MakeFr
 
 def test_regions_are_measured_on_the_belt(
     tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform
-):
+) -> None:
     frame = make_frame("defect", seed=3, streams=("rgb", "depth"))
     engine = open_engine(tiny_bundle, "rgbd")
     found = Inspector(tiny_bundle, "rgbd", engine, belt_from_camera=tiny_belt).inspect(frame)
@@ -93,7 +93,7 @@ def test_regions_are_measured_on_the_belt(
 )
 def test_a_defect_is_strictly_above_the_threshold(
     tiny_bundle: Bundle, make_frame: MakeFrame, score: float, decision: str
-):
+) -> None:
     found = Inspector(tiny_bundle, "rgb", answers(score), threshold=1.0).inspect(make_frame())
     assert found is not None
     assert found.decision == decision
@@ -141,7 +141,7 @@ def test_what_is_not_a_score_is_unknown(
     name: str,
     value: npt.NDArray[np.float32] | None,
     reason: str,
-):
+) -> None:
     found = Inspector(tiny_bundle, "rgb", bad(name, value)).inspect(make_frame())
     assert found is not None
     assert found.decision == "unknown"
@@ -153,7 +153,7 @@ def test_what_is_not_a_score_is_unknown(
 
 def test_a_missing_stream_is_unknown(
     tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform
-):
+) -> None:
     colour_only = make_frame()
     depth_only = make_frame(streams=("depth",))
     rgbd = Inspector(tiny_bundle, "rgbd", answers(0.0), belt_from_camera=tiny_belt)
@@ -175,7 +175,7 @@ def holed(frame: Frame, share: float) -> Frame:
 @pytest.mark.parametrize(("share", "decision"), [(0.0, "good"), (0.4, "good"), (0.6, "unknown")])
 def test_too_many_holes_are_unknown_where_depth_is_used(
     tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform, share: float, decision: str
-):
+) -> None:
     frame = holed(make_frame(streams=("rgb", "depth")), share)
     used = Inspector(tiny_bundle, "rgbd", answers(-9.0), belt_from_camera=tiny_belt).inspect(frame)
     unused = Inspector(tiny_bundle, "rgb", answers(-9.0)).inspect(frame)
@@ -188,7 +188,7 @@ def test_too_many_holes_are_unknown_where_depth_is_used(
 
 def test_a_blind_gate_does_not_pass_for_an_empty_belt(
     tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform
-):
+) -> None:
     by_height = GateSpec(occupied=ByHeight(min_height_m=0.01))
     inspector = Inspector(
         tiny_bundle, "rgb", answers(-9.0), gate=by_height, belt_from_camera=tiny_belt
@@ -203,7 +203,7 @@ def test_a_blind_gate_does_not_pass_for_an_empty_belt(
 
 def test_a_labels_rectangle_wins_and_an_impossible_one_is_unknown(
     tiny_bundle: Bundle, make_frame: MakeFrame
-):
+) -> None:
     inspector = Inspector(tiny_bundle, "rgb", answers(0.0))
     inside = make_frame("empty").with_label(Label(rect_px=Rect(4, 4, 20, 20)))
     outside = make_frame().with_label(Label(rect_px=Rect(90, 4, 20, 20)))

@@ -19,7 +19,7 @@ from loupe_edge.verdict import Verdict
 MakeVerdict = Callable[..., Verdict]
 
 
-def test_verdicts_come_back_as_they_were(tmp_path: Path, make_verdict: MakeVerdict):
+def test_verdicts_come_back_as_they_were(tmp_path: Path, make_verdict: MakeVerdict) -> None:
     path = tmp_path / "deep" / "journal.jsonl"
     journal = JsonlJournal(path)
     said = [make_verdict(seq=i, decision=d) for i, d in enumerate(["good", "defect", "unknown"])]
@@ -30,7 +30,7 @@ def test_verdicts_come_back_as_they_were(tmp_path: Path, make_verdict: MakeVerdi
     journal.close()
 
 
-def test_a_journal_is_only_ever_appended_to(tmp_path: Path, make_verdict: MakeVerdict):
+def test_a_journal_is_only_ever_appended_to(tmp_path: Path, make_verdict: MakeVerdict) -> None:
     path = tmp_path / "journal.jsonl"
     for epoch in (100, 200):
         journal = JsonlJournal(path)
@@ -41,7 +41,7 @@ def test_a_journal_is_only_ever_appended_to(tmp_path: Path, make_verdict: MakeVe
     assert last_epoch(tmp_path / "absent") == 0
 
 
-def test_a_torn_last_line_costs_only_itself(tmp_path: Path, make_verdict: MakeVerdict):
+def test_a_torn_last_line_costs_only_itself(tmp_path: Path, make_verdict: MakeVerdict) -> None:
     path = tmp_path / "journal.jsonl"
     journal = JsonlJournal(path)
     for seq in range(3):
@@ -56,7 +56,7 @@ def test_a_torn_last_line_costs_only_itself(tmp_path: Path, make_verdict: MakeVe
     assert [(v.epoch, v.seq) for v in read_journal(path)] == [(7, 0), (7, 1), (8, 0)]
 
 
-def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path):
+def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="file/journal"):
         JsonlJournal(tmp_path / "file" / "journal.jsonl")
@@ -64,7 +64,7 @@ def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path):
 
 def test_a_full_disk_loses_no_verdict_once_there_is_space(
     tmp_path: Path, make_verdict: MakeVerdict
-):
+) -> None:
     path = tmp_path / "journal.jsonl"
     journal = JsonlJournal(path)
     journal.append(make_verdict(seq=0))
@@ -97,7 +97,7 @@ for seq in range(10**9):
 """
 
 
-def test_a_kill_leaves_a_contiguous_journal(tmp_path: Path, make_verdict: MakeVerdict):
+def test_a_kill_leaves_a_contiguous_journal(tmp_path: Path, make_verdict: MakeVerdict) -> None:
     path = tmp_path / "journal.jsonl"
     process = subprocess.Popen(
         [sys.executable, "-c", ENDLESS, str(path)],

@@ -27,7 +27,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_example_is_valid(repository: Path):
+def test_the_example_is_valid(repository: Path) -> None:
     example = repository / "edge" / "edge.example.toml"
     station = load_station(example)
     assert station.station == "line-1"
@@ -38,7 +38,9 @@ def test_the_example_is_valid(repository: Path):
     assert sections == list(Station.model_fields)
 
 
-def test_what_the_example_leaves_out_by_comment_is_valid_too(repository: Path, tmp_path: Path):
+def test_what_the_example_leaves_out_by_comment_is_valid_too(
+    repository: Path, tmp_path: Path
+) -> None:
     lines = (repository / "edge" / "edge.example.toml").read_text(encoding="utf-8").splitlines()
     rest = lines.index("# The rest is optional.")
     optional = [line.removeprefix("# ") for line in lines[rest + 1 :] if "file = " not in line]
@@ -49,7 +51,7 @@ def test_what_the_example_leaves_out_by_comment_is_valid_too(repository: Path, t
     assert station.metrics is not None
 
 
-def test_paths_are_relative_to_the_file(tmp_path: Path):
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = LEAST + '[journal]\npath = "j.jsonl"\n[record]\nfolder = "/var/evidence"\n'
     station = load_station(written(tmp_path, text))
     assert station.bundle == tmp_path / "bundles" / "b"
@@ -59,7 +61,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
     assert station.record.folder == Path("/var/evidence")
 
 
-def test_every_mistake_is_named_on_its_own_line(tmp_path: Path):
+def test_every_mistake_is_named_on_its_own_line(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         'statoin = "x"\nbundle = "b"\nmode = "thermal"\n[camera]\nserial = "1"\n'
@@ -94,17 +96,17 @@ def test_every_mistake_is_named_on_its_own_line(tmp_path: Path):
         (LEAST.replace('serial = "123"', ""), "camera"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str):
+def test_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(StationError, match=message):
         load_station(written(tmp_path, text))
 
 
-def test_an_absent_file_is_refused(tmp_path: Path):
+def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StationError, match=r"absent\.toml: No such file"):
         load_station(tmp_path / "absent.toml")
 
 
-def test_a_belts_file_is_read(tmp_path: Path, tiny_belt: Transform):
+def test_a_belts_file_is_read(tmp_path: Path, tiny_belt: Transform) -> None:
     belt = {"rotation": tiny_belt.rotation, "translation_m": tiny_belt.translation_m}
     (tmp_path / "belt.json").write_text(json.dumps(belt), encoding="utf-8")
     station = load_station(written(tmp_path, LEAST + '[belt]\nfile = "belt.json"\n'))
@@ -115,7 +117,7 @@ def test_a_belts_file_is_read(tmp_path: Path, tiny_belt: Transform):
 
 
 @pytest.mark.parametrize("content", ["{", '{"rotation": 1}', "[]", "\xff"])
-def test_a_belts_file_that_is_no_transform_is_refused(tmp_path: Path, content: str):
+def test_a_belts_file_that_is_no_transform_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "belt.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(StationError, match=r"belt\.file: .*calibrate the belt again"):
         load_station(written(tmp_path, LEAST + '[belt]\nfile = "belt.json"\n'))
@@ -123,7 +125,7 @@ def test_a_belts_file_that_is_no_transform_is_refused(tmp_path: Path, content: s
 
 def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
     tiny_bundle: Bundle, make_station: Callable[..., Station]
-):
+) -> None:
     check_fit(make_station("rgbd"), tiny_bundle)
     poor = make_station(
         "rgbd",
