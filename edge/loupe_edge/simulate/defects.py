@@ -65,7 +65,7 @@ def area_share(footprint: Mask, kind: KindName) -> float:
 
 def make_defect(name: DefectName, kind: Kind, rng: np.random.Generator) -> Defect:
     """Draw one defect; draws again until its area is within bounds."""
-    strength = MIN_STRENGTH + (1 - MIN_STRENGTH) * float(rng.beta(2.4, 1.0))
+    strength = MIN_STRENGTH + (1 - MIN_STRENGTH) * float(rng.beta(3.2, 1.0))
     for _ in range(_MAX_DRAWS):
         defect = _MAKERS[name](kind, strength, rng)
         if AREA_SHARE[0] <= area_share(defect.footprint, kind.name) <= AREA_SHARE[1]:
@@ -78,7 +78,7 @@ def _scratch(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     good = good_relief(kind.name)
     at = _site(kind.name, 2.0, rng)
     heading, bend = rng.uniform(0, math.pi), rng.uniform(-0.5, 0.5)
-    width_mm, length_mm = rng.uniform(0.5, 1.2), rng.uniform(7, 32)
+    width_mm, length_mm = rng.uniform(0.7, 1.5), rng.uniform(7, 32)
     line = np.zeros_like(good.height_mm)
     for k in range(4):
         angle = heading + bend * k / 3
@@ -111,7 +111,7 @@ def _painted(
     name: DefectName, kind: Kind, strength: float, where: Field, colour: npt.NDArray[np.float32]
 ) -> Defect:
     good = good_relief(kind.name)
-    alpha = np.float32(0.85 * strength) * where
+    alpha = np.float32(0.95 * strength) * where
     albedo = good.albedo + alpha[..., None] * (colour - good.albedo)
     gloss = good.gloss * (1 - alpha)
     seen = replace(good, albedo=albedo, gloss=gloss)

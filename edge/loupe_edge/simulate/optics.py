@@ -25,10 +25,10 @@ STEREO_BASELINE_M = 0.05
 
 BELT_RGB = (38, 84, 68)
 # Half the widest part, with its rotation and lateral offset, and the tallest.
-ENVELOPE_HALF_X_M = 0.0435
-ENVELOPE_HALF_Y_M = 0.0625
+ENVELOPE_HALF_X_M = 0.0425
+ENVELOPE_HALF_Y_M = 0.0620
 ENVELOPE_TOP_M = 0.019
-SLACK_M = 0.055  # how far a part travels while wholly inside the region
+SLACK_M = 0.044  # how far a part travels while wholly inside the region
 CLEAR_PX_AT_640 = 8
 
 
@@ -76,8 +76,9 @@ def gate_spec(width_px: int = 640, height_px: int = 480) -> GateSpec:
     x, y = ENVELOPE_HALF_X_M + SLACK_M / 2, ENVELOPE_HALF_Y_M
     corners = np.array([(i, j, ENVELOPE_TOP_M) for i in (-x, x) for j in (-y, y)])
     uv = project(view.belt_from_rgb.inverse().apply(corners), view.rgb)
-    left, top = np.floor(uv.min(axis=0)).astype(int) - (clear_px, 2)
-    right, bottom = np.ceil(uv.max(axis=0)).astype(int) + (clear_px, 2)
+    margin = np.array((clear_px, 2))
+    left, top = np.floor(uv.min(axis=0) - margin).astype(int)
+    right, bottom = np.ceil(uv.max(axis=0) + margin).astype(int)
     return GateSpec(
         region_px=Rect(int(left), int(top), int(right - left), int(bottom - top)),
         occupied=ByColour(belt_rgb=BELT_RGB, min_contrast=45),

@@ -39,7 +39,7 @@ class Layout:
 
     Attributes:
         fasteners: Screws or inserts; their seats are part of the body and always there.
-        mark: Centre of the second printed line; None where it was not printed.
+        mark: Centre of the second printed line, which stands in a frame; None where it was not printed.
     """
 
     fasteners: tuple[Spot, ...]
@@ -88,6 +88,12 @@ def _insert(piece: Workpiece, at: Spot) -> None:
     piece.paint(cover(disc(at, 1.6)), SHADE, 0.0)
 
 
+def _field(piece: Workpiece, home: Spot, ink: Rgb) -> None:
+    """Print the frame that the second line belongs in."""
+    inner = block(home, 17.5, 6.2, 0.8)
+    piece.paint(cover(abs(inner) - 0.25, 0.5), ink, 0.2)
+
+
 def _seat(piece: Workpiece, at: Spot, colour: Rgb) -> None:
     """Draw what a fastener hides: a spot-faced ring with a tapped hole."""
     piece.add(disc(at, FASTENER_RADIUS_MM + 1.3), -0.8, edge_mm=0.7)
@@ -115,6 +121,7 @@ def _bracket(layout: Layout) -> Relief:
     piece.cut_through(disc(Spot(0, 36), 7.5))
     piece.cut_through(block(Spot(0, -36), 13, 8, 3.9))
     piece.paint(lettering("LP 204", Spot(0, 5.5), 5.2), INK, 0.2)
+    _field(piece, Spot(0, -5.5), INK)
     for home in BRACKET.fasteners:
         _seat(piece, home, MACHINED)
     if layout.mark is not None:
@@ -145,6 +152,7 @@ def _cover(layout: Layout) -> Relief:
     for home in COVER.fasteners:
         piece.add(disc(home, FASTENER_RADIUS_MM + 2.9), 1.6, edge_mm=1.2)
         _seat(piece, home, (0.62, 0.31, 0.16))
+    _field(piece, Spot(0, -29.7), WHITE_INK)
     piece.paint(lettering("LOUPE", Spot(0, -22.5), 5.0), WHITE_INK, 0.2)
     if layout.mark is not None:
         piece.paint(lettering("B2 07", layout.mark, 3.0), WHITE_INK, 0.2)
@@ -156,10 +164,10 @@ def _cover(layout: Layout) -> Relief:
 BRACKET = Layout(
     fasteners=(Spot(-27, 44), Spot(27, 44), Spot(-27, -44), Spot(27, -44)), mark=Spot(0, -5.5)
 )
-COVER = Layout(fasteners=(Spot(-25, -25), Spot(25, -25), Spot(0, 44)), mark=Spot(0, -30))
+COVER = Layout(fasteners=(Spot(-25, -25), Spot(25, -25), Spot(0, 44)), mark=Spot(0, -29.7))
 
 KINDS: dict[KindName, Kind] = {
-    "bracket": Kind("bracket", BRACKET, Finish("brushed", 0.035, 0.035, 0.025), _bracket),
+    "bracket": Kind("bracket", BRACKET, Finish("brushed", 0.026, 0.022, 0.025), _bracket),
     "cover": Kind("cover", COVER, Finish("grain", 0.022, 0.03, 0.03), _cover),
 }
 
