@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -44,7 +44,7 @@ class Rig:
     rgb: Intrinsics | None = None
     depth: Intrinsics | None = None
     depth_scale_m: float = 0.001
-    rgb_from_depth: Transform = Transform.identity()
+    rgb_from_depth: Transform = field(default_factory=Transform.identity)
 
     def __post_init__(self) -> None:
         if self.rgb is None and self.depth is None:
@@ -176,7 +176,7 @@ class _Tap:
         for name, intrinsics in (("depth", rig.depth), ("rgb", rig.rgb)):
             if intrinsics is not None:
                 self._streams[name] = self._add_stream(name, intrinsics, fps)
-        if len(self._streams) == 2:  # noqa: PLR2004  (both)
+        if len(self._streams) == 2:
             depth, rgb = self._streams["depth"][1], self._streams["rgb"][1]
             depth.register_extrinsics_to(rgb, from_transform(rig.rgb_from_depth))
         self._recorder = sdk.recorder(str(path), self._device)

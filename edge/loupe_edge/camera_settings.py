@@ -1,0 +1,40 @@
+"""Which camera a station has, and what it must deliver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Stream = Literal["rgb", "depth"]
+
+
+class CameraSettings(BaseModel):
+    """A live camera by its serial number, or a recording; exactly one of them.
+
+    Attributes:
+        streams: Those that every frame must have.
+        align: Register depth to the colour grid whenever both are required.
+        fps: Of a live camera, like its size.
+        real_time: Play a recording at the speed it was made, as if it were live.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    serial: str | None = None
+    recording: Path | None = None
+    streams: tuple[Stream, ...] = Field(default=("rgb",), min_length=1)
+    align: bool = True
+    width_px: int = Field(default=640, ge=1)
+    height_px: int = Field(default=480, ge=1)
+    fps: int = Field(default=30, ge=1)
+    real_time: bool = False
+    start_timeout_s: float = Field(default=5.0, gt=0)
+    read_timeout_s: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CameraSettings:
+        if (self.serial is None) == (self.recording is None):
+            raise ValueError("give either serial or recording")
+        return self
