@@ -28,13 +28,14 @@ class Health:
 
     Attributes:
         last_seq: Number of the last verdict sent; -1 before the first.
+        stall_s: A stage that has not moved for longer is a fault.
     """
 
     def __init__(self, stall_s: float = STALL_S) -> None:
         self._lock = threading.Lock()
         self._ailments: dict[str, Condition] = {}
-        self._stall_ns = int(stall_s * 1e9)
         self._moved_ns: dict[str, int] = {}
+        self.stall_s = stall_s
         self.last_seq = -1
 
     def ail(self, source: str, state: State, reason: str) -> None:
@@ -43,7 +44,8 @@ class Health:
             before = self._ailments.get(source)
             self._ailments[source] = Condition(state, reason)
         if before is None or before.state != state:
-            log.warning("%s is %s: %s", source, state, reason)
+            level = logging.INFO if state == "starting" else logging.WARNING
+            log.log(level, "%s is %s: %s", source, state, reason)
 
     def heal(self, source: str) -> None:
         """Report that a source is well."""
@@ -68,7 +70,7 @@ class Health:
         with self._lock:
             told = list(self._ailments.values())
             for stage, moved_ns in self._moved_ns.items():
-                if now_ns - moved_ns > self._stall_ns:
-                    idle_s = (now_ns - moved_ns) / 1e9
+                idle_s = (now_ns - moved_ns) / 1e9
+                if idle_s > self.stall_s:
                     told.append(Condition("fault", f"{stage} has not moved for {idle_s:.0f} s"))
         return max(told, key=lambda c: _ORDER.index(c.state), default=Condition("ready", ""))

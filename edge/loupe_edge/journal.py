@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from loupe_edge.verdict import Verdict
 
 MAX_OWED = 10_000  # lines kept in memory while the disk refuses them: minutes of a fast line
 TAIL_BYTES = 1 << 16
+
+log = logging.getLogger(__name__)
 
 
 class JsonlJournal:
@@ -48,9 +51,7 @@ class JsonlJournal:
         """
         self._owed.append(verdict.model_dump_json(by_alias=True).encode() + b"\n")
         try:
-            while self._owed:
-                self._write(self._owed[0])
-                self._owed.popleft()
+            self._pay()
         except OSError as error:
             raise JournalError(
                 f"journal {self.path}: {error.strerror}, {len(self._owed)} verdicts wait in "
@@ -58,11 +59,26 @@ class JsonlJournal:
             ) from error
 
     def close(self) -> None:
-        """Flush to the disk and free the file; safe to call twice."""
-        if self._file is not None:
+        """Write what is owed, flush to the disk and free the file; safe to call twice."""
+        if self._file is None:
+            return
+        try:
+            self._pay()
             os.fsync(self._file)
-            os.close(self._file)
-            self._file = None
+        except OSError as error:
+            log.error(  # noqa: TRY400  (the disk's own words say all there is to say)
+                "journal %s: %s; %d verdicts were never kept",
+                self.path,
+                error.strerror,
+                len(self._owed),
+            )
+        os.close(self._file)
+        self._file = None
+
+    def _pay(self) -> None:
+        while self._owed:
+            self._write(self._owed[0])
+            self._owed.popleft()
 
     def _write(self, line: bytes) -> None:
         if self._file is None:
