@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import hypothesis
 import numpy as np
 import onnx
 import onnxruntime
@@ -25,6 +26,10 @@ from loupe_models.gate import ByColour, GateSpec
 from loupe_models.manifest import Golden, Manifest, ModeManifest, TensorSpec, Variant
 from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, Resize, preprocess
 from loupe_models.threshold import choose_threshold, thin
+
+# An example's time says more about who else uses the machine than about the code.
+hypothesis.settings.register_profile("loupe", deadline=None)
+hypothesis.settings.load_profile("loupe")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -67,7 +67,6 @@ def frames_and_regions(draw: st.DrawFn) -> tuple[Frame, Rect]:
     size_wh=st.tuples(st.integers(8, 300), st.integers(8, 300)),
     late_resize=st.booleans(),
 )
-@settings(deadline=None)
 def test_shape_and_dtype_hold_for_any_frame_size_and_region(
     given_frame: tuple[Frame, Rect], size_wh: tuple[int, int], late_resize: bool
 ) -> None:
@@ -90,7 +89,6 @@ def test_shape_and_dtype_hold_for_any_frame_size_and_region(
 
 
 @given(given_frame=frames_and_regions(), size_wh=st.tuples(st.integers(8, 90), st.integers(8, 90)))
-@settings(deadline=None)
 def test_the_map_spans_exactly_the_region(
     given_frame: tuple[Frame, Rect], size_wh: tuple[int, int]
 ) -> None:
@@ -109,7 +107,6 @@ def test_the_map_spans_exactly_the_region(
     region=st.tuples(st.integers(0, 40), st.integers(0, 30)),
     size_wh=st.tuples(st.integers(64, 400), st.integers(64, 400)),
 )
-@settings(deadline=None)
 def test_a_spot_found_in_the_map_is_where_it_was_in_the_frame(
     at: tuple[int, int], region: tuple[int, int], size_wh: tuple[int, int]
 ) -> None:
