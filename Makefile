@@ -2,6 +2,7 @@
 # make test    every test            make check   format, lint, types, layers
 # make bench   benchmarks/results    make fresh   set-up, test and demo on a bare Debian (root)
 PYTHON := .venv/bin/python
+BENCHMARKS := $(filter-out %/harness.py %/stand_in.py,$(wildcard benchmarks/*.py))
 .PHONY: demo test test-edge check bench fresh clean
 
 demo: .venv/.ready
@@ -22,7 +23,7 @@ check: .venv/.ready
 	.venv/bin/lint-imports
 
 bench: .venv/.ready
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) "$$script"; done
+	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(PYTHON) "$$script"; done
 
 fresh:
 	.ci/fresh
