@@ -18,11 +18,30 @@ def jsonl_items(index: Path) -> list[Item]:
     Raises:
         BadInputError: Not readable, a line that is not as it should be, or no line at all.
     """
-    pictures = read_index(index)
-    if not pictures:
+    items = [_item(index.parent, picture) for picture in read_index(index)]
+    if not items:
         raise DataError(f"{index}: holds no picture; write one JSON object a line")
-    return [_item(index, picture) for picture in pictures]
+    keys = {item.key for item in items}
+    if len(keys) < len(items):
+        raise DataError(f"{index}: {len(items) - len(keys)} lines name a picture once more")
+    recordings = {item.source.name for item in items if item.source.suffix == ".db3"}
+    if recordings:
+        raise DataError(
+            f"{index}: its lines are frames of {', '.join(sorted(recordings))}; give the "
+            f"recording itself, or evaluate a run again with `loupe-trainer report RUN`"
+        )
+    return items
 
 
-def _item(index: Path, picture: Picture) -> Item:
-    raise NotImplementedError
+def _item(folder: Path, picture: Picture) -> Item:
+    """Name a picture by its path from the index where it lies beside it: the set may move."""
+    is_beside = picture.file.is_relative_to(folder)
+    key = picture.file.relative_to(folder) if is_beside else picture.file
+    return Item(
+        key=str(key),
+        part_id=picture.part,
+        kind=picture.kind,
+        source=picture.file,
+        defect=picture.label_name if picture.kind == "defect" else None,
+        mask=picture.mask,
+    )

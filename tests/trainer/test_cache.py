@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loupe_models.frame import Rect
+from loupe_models.gate import ByColour, GateSpec
+from loupe_models.preprocess import Crop, PreprocessSpec, Resize
+from loupe_trainer import cache
+from loupe_trainer.cache import View, cache_tensors
+from loupe_trainer.data.opening import Reading, open_data
+from loupe_trainer.errors import DataError
+from loupe_trainer.progress import SilentProgress
+
+QUIET = SilentProgress()
+SHA = "0" * 64
+
+
+def view(side=32, **gate):
+    steps = (Crop(), Resize(width_px=side, height_px=side))
+    return View(gate=GateSpec(**gate), preprocess=PreprocessSpec(steps=steps))
+
+
+@pytest.fixture(scope="module")
+def data(plain_folder):
+    return open_data(plain_folder, Reading())
+
+
+def test_samples_are_what_preprocess_gives(data, tmp_path):
+    looked = view()
+    samples = cache_tensors(tmp_path / "c", data, data.items[:5], looked, SHA, QUIET)
+    assert len(samples) == 5
+    for item, frame in data.frames(data.items[:5]):
+        i = samples.items.index(item)
+        expected = looked.tensors(frame)["rgb"]
+        np.testing.assert_array_equal(samples[i]["rgb"], expected)
+        assert samples[i]["rgb"].shape == (1, 32, 32, 3)
+    assert sum(1 for _ in samples) == 5
+    some = samples.of(data.items[3:1:-1])
+    assert [i.key for i in some.items] == [i.key for i in data.items[3:1:-1]]
+    np.testing.assert_array_equal(some[0]["rgb"], samples[3]["rgb"])
+
+
+def test_pixels_are_read_once(data, tmp_path, monkeypatch):
+    first = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)
+    monkeypatch.setattr(View, "tensors", lambda *_: pytest.fail("preprocessed again"))
+    again = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)
+    np.testing.assert_array_equal(again[4]["rgb"], first[4]["rgb"])
+
+
+@pytest.mark.parametrize("change", ["view", "data", "items"])
+def test_another_view_or_other_data_replace_the_cache(data, tmp_path, change):
+    folder = tmp_path / "c"
+    cache_tensors(folder, data, data.items[:5], view(), SHA, QUIET)
+    before = {f.name for f in folder.iterdir()}
+    made = cache_tensors(
+        folder,
+        data,
+        data.items[:4] if change == "items" else data.items[:5],
+        view(16) if change == "view" else view(),
+        "1" * 64 if change == "data" else SHA,
+        QUIET,
+    )
+    after = {f.name for f in folder.iterdir()}
+    assert len(after) == 1  # bounded: the old one is gone
+    assert after != before
+    assert made[0]["rgb"].shape[1] == (16 if change == "view" else 32)
+
+
+def test_an_interrupted_cache_is_made_again(data, tmp_path):
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    class StopsEarly:
+        items, files, belt_from_camera = data.items, data.files, None
+
+        def frames(self, items):
+            for n, pair in enumerate(data.frames(items)):
+                if n == 2:
+                    raise Stopped
+                yield pair
+
+        def mask(self, item):
+            return data.mask(item)
+
+    with pytest.raises(Stopped):
+        cache_tensors(tmp_path / "c", StopsEarly(), data.items[:5], view(), SHA, QUIET)
+    assert len(cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)) == 5
+
+
+def test_frames_without_a_part_are_left_out(data, tmp_path):
+    seen = ByColour(belt_rgb=(120, 120, 120), min_contrast=10)
+    looked = view(region_px=Rect(0, 0, 8, 8), occupied=seen, min_fraction=0.3)
+    samples = cache_tensors(tmp_path / "c", data, data.items, looked, SHA, QUIET)
+    assert 0 < len(samples) < len(data.items)
+    kept = {item.key for item in samples.items}
+    for item, frame in data.frames(data.items[:30]):
+        assert (looked.tensors(frame) is not None) == (item.key in kept)
+
+
+def test_a_gate_that_sees_nothing_is_named(data, tmp_path):
+    nothing = ByColour(belt_rgb=(120, 120, 120), min_contrast=100)
+    with pytest.raises(DataError, match=r"mend \[gate\]"):
+        cache_tensors(tmp_path / "c", data, data.items, view(occupied=nothing), SHA, QUIET)
+
+
+def test_a_full_disk_is_told_beforehand(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "MAX_CACHE_BYTES", 10_000)
+    with pytest.raises(DataError, match=r"has room for 0\.0 GB"):
+        cache_tensors(tmp_path / "c", data, data.items, view(), SHA, QUIET)
+    assert not list(Path(tmp_path / "c").rglob("*.npy"))

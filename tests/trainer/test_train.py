@@ -1,0 +1,214 @@
+import json
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from loupe_edge.engines import open_engine
+from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
+from loupe_edge.errors import EngineError
+from loupe_edge.proof import prove
+from loupe_models.bundle import load_bundle
+from loupe_models.scoring import score_unit
+from loupe_trainer.data.item import Item
+from loupe_trainer.errors import DataError, RunError, SplitError
+from loupe_trainer.evaluating import evaluate_bundle
+from loupe_trainer.outcomes import Outcome, part_outcomes, rates
+from loupe_trainer.progress import SilentProgress
+from loupe_trainer.run import RunFolder
+from loupe_trainer.train import export_run, test_run, train
+
+test_again = test_run
+test_again.__test__ = False  # a product function whose name pytest would collect
+del test_run
+
+QUIET = SilentProgress()
+
+
+pytestmark = pytest.mark.usefixtures("spots")
+
+
+@pytest.fixture
+def run(spots, mvtec_folder, recipe_file, tmp_path):
+    assert spots.fits == 0
+    return train(recipe_file, tmp_path / "run", QUIET, mvtec_folder)
+
+
+def test_a_run_ends_in_a_bundle_that_proves_itself(run):
+    bundle = load_bundle(run.bundle)
+    report = prove(bundle, "rgb", open_engine(bundle, "rgb"))
+    assert max(report.errors) <= 1e-6
+    contract = bundle.mode("rgb")
+    assert {g.decision for g in contract.golden} == {"good", "defect"}
+    margin = 5 * 1e-3 * score_unit(contract.calibration_scores)
+    assert all(abs(g.image_score - contract.threshold.value) >= margin for g in contract.golden)
+    assert contract.threshold.n_parts == len(contract.calibration_scores) == 44
+    assert contract.variants["fp32"].parity["image_score"] <= 1e-3
+    assert bundle.manifest.provenance.seed == 5
+    assert bundle.manifest.provenance.data_sha256 == run.read()["data_sha256"]
+
+
+def test_the_bundle_does_not_say_where_the_data_lay(run, mvtec_folder):
+    assert str(mvtec_folder) not in (run.bundle / "manifest.json").read_text()
+
+
+def test_metrics_decisions_and_report(run):
+    metrics = json.loads((run.evaluation / "metrics.json").read_text())
+    assert metrics["image_auroc"] == 1.0
+    assert metrics["pixel_auroc"] > 0.95
+    assert 0 < metrics["au_pro_05"] <= metrics["au_pro_30"] <= 1
+    assert (metrics["n_good"], metrics["n_defect"], metrics["n_unknown"]) == (10, 12, 0)
+    assert metrics["escape_rate"] == 0
+    assert [(row["defect"], row["n"]) for row in metrics["defects"]] == [("blob", 6), ("spot", 6)]
+    assert metrics["parts"]["n_defect"] == 12
+    assert 0 <= metrics["gaussian_baseline_image_auroc"] <= 1
+    lines = (run.evaluation / "decisions.jsonl").read_text().splitlines()
+    decisions = [json.loads(line) for line in lines]
+    assert len(decisions) == 22
+    assert all(d["decision"] == ("defect" if d["score"] > d["threshold"] else "good")
+               for d in decisions)  # fmt: skip
+    page = (run.evaluation / "report.html").read_text()
+    assert page.count("data:image/jpeg") >= 20
+    assert "http" not in page
+
+
+def test_a_finished_run_is_not_learnt_again(run, spots, mvtec_folder, recipe_file):
+    before = load_bundle(run.bundle).sha256
+    train(recipe_file, run.path, QUIET, mvtec_folder)
+    assert spots.fits == 1
+    assert load_bundle(run.bundle).sha256 == before
+
+
+def test_an_interrupted_run_continues(
+    spots, mvtec_folder, recipe_file, tmp_path, monkeypatch
+):  # fmt: skip
+    with monkeypatch.context() as during:
+        during.setattr("loupe_trainer.train.choose_threshold", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe_file, tmp_path / "run", QUIET, mvtec_folder)
+    assert not (tmp_path / "run" / "bundle").exists()
+    run = train(recipe_file, tmp_path / "run", QUIET, mvtec_folder)
+    assert spots.fits == 1
+    assert load_bundle(run.bundle).manifest.id == "spots"
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_another_recipe_or_other_data_do_not_mix_with_a_run(
+    run, mvtec_folder, plain_folder, recipe_file
+):
+    with pytest.raises(RunError, match="another recipe \\(seed differ"):
+        train(recipe_file, run.path, QUIET, mvtec_folder, {"seed": "6"})
+    with pytest.raises(RunError, match="the data changed"):
+        train(recipe_file, run.path, QUIET, plain_folder)
+    (run.path.parent / "full").mkdir()
+    (run.path.parent / "full" / "holiday.txt").write_text("sun")
+    with pytest.raises(RunError, match="holds other things"):
+        train(recipe_file, run.path.parent / "full", QUIET, mvtec_folder)
+
+
+def test_export_anew_and_elsewhere(run, tmp_path):
+    first = load_bundle(run.bundle).manifest
+    elsewhere = export_run(run, tmp_path / "elsewhere", QUIET).manifest
+    assert elsewhere.modes == first.modes
+    assert elsewhere.files == first.files
+    assert export_run(run, None, QUIET).manifest.modes == first.modes
+    with pytest.raises(RunError, match=r"no readable run\.json"):
+        export_run(RunFolder(tmp_path / "absent"), None, QUIET)
+
+
+def test_testing_again_gives_the_same_numbers(run):
+    before = json.loads((run.evaluation / "metrics.json").read_text())
+    assert test_again(run, QUIET) == before
+
+
+def test_good_pictures_alone_are_spoiled_for_golden_frames(plain_folder, recipe_file, tmp_path):
+    run = train(recipe_file, tmp_path / "run", QUIET, plain_folder)
+    golden = load_bundle(run.bundle).mode("rgb").golden
+    assert [g.decision for g in golden] == ["good", "good", "defect", "defect"]
+    metrics = json.loads((run.evaluation / "metrics.json").read_text())
+    assert metrics["image_auroc"] is None
+    assert metrics["n_good"] == 8
+    assert metrics["escape_rate"] is None
+
+
+def test_evaluate_refuses_what_was_learnt_from(run, mvtec_folder, tmp_path):
+    with pytest.raises(DataError, match="80 of 102 frames are what this bundle learnt from"):
+        evaluate_bundle(run.bundle, mvtec_folder, tmp_path / "e", None, QUIET)
+
+
+def test_evaluate_on_the_written_test_split_gives_the_same_numbers(run, tmp_path):
+    before = json.loads((run.evaluation / "metrics.json").read_text())
+    after = evaluate_bundle(run.bundle, run.split / "test.jsonl", tmp_path / "e", None, QUIET)
+    assert after == before
+
+
+def test_copies_of_one_picture_are_one_part(recipe_file, plain_folder, tmp_path):
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    content = (plain_folder / "000.png").read_bytes()
+    for i in range(50):
+        (folder / f"{i}.png").write_bytes(content)
+    with pytest.raises(SplitError, match=r"^1 good part, "):
+        train(recipe_file, tmp_path / "run", QUIET, folder)
+
+
+def test_a_good_picture_that_is_a_copy_of_a_defect(recipe_file, mvtec_folder, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(mvtec_folder, folder)
+    shutil.copy(folder / "test" / "spot" / "000.png", folder / "train" / "good" / "new.png")
+    with pytest.raises(DataError, match="is a copy of"):
+        train(recipe_file, tmp_path / "run", QUIET, folder)
+
+
+def test_unknown_frames_count_as_false_reject_and_as_caught(run, monkeypatch, tmp_path):
+    """An engine that fails on bright pictures leaves them unknown, never good."""
+    infer = OnnxRuntimeEngine.infer
+
+    def fails_on_defects(self, tensors):
+        if np.asarray(tensors["rgb"]).max() > 240:
+            raise EngineError("lamp too bright")
+        return infer(self, tensors)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "infer", fails_on_defects)
+    metrics = evaluate_bundle(run.bundle, run.split / "test.jsonl", tmp_path / "e", None, QUIET)
+    assert metrics["n_unknown"] == 12
+    assert metrics["escape_rate"] == 0
+    assert metrics["image_auroc"] is None  # nothing is left to rank the good ones against
+    assert (tmp_path / "e" / "report.html").exists()
+
+
+def test_a_mask_smaller_than_its_picture_is_refused(recipe_file, mvtec_folder, tmp_path):
+    folder = tmp_path / "masks"
+    shutil.copytree(mvtec_folder, folder)
+    file = folder / "ground_truth" / "spot" / "000_mask.png"
+    assert cv2.imwrite(str(file), np.full((10, 10), 255, np.uint8))
+    with pytest.raises(DataError, match="the mask is smaller than its picture"):
+        train(recipe_file, tmp_path / "run", QUIET, folder)
+
+
+def test_a_part_speaks_through_its_highest_frame(tmp_path):
+    items = [Item(f"k{i}", f"p{i // 2}", "good", tmp_path) for i in range(6)]
+    items[5] = replace(items[5], kind="defect", defect="dent")
+    said = [("good", 0.1), ("defect", 0.9), ("good", 0.2), ("unknown", None), ("good", 0.3)]
+    frames = [
+        Outcome(i.key, i.part_id, "", i.kind, i.defect, decision, "", score)
+        for i, (decision, score) in zip(items, said, strict=False)
+    ]
+    items.append(Item("k6", "never", "good", tmp_path))
+    parts = part_outcomes(items, frames)
+    assert [(p.name, p.kind, p.decision, p.score) for p in parts] == [
+        ("p0", "good", "defect", 0.9),  # the highest frame speaks for the part
+        ("p1", "good", "unknown", 0.2),
+        ("p2", "defect", "good", 0.3),
+        ("never", "good", "unknown", None),
+    ]
+    got = rates(parts)
+    assert (got.n_good, got.n_defect, got.n_unknown) == (3, 1, 2)
+    assert got.false_reject_rate == 1.0
+    assert got.escape_rate == 1.0
+    assert got.auroc == 0.5
