@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -31,11 +32,12 @@ class RealSenseCamera:
     """Frames of one camera or one recording; pixels are copied once, so nothing is held back.
 
     A recording is read in lock-step, every frame once and in order, unless its settings ask for
-    real time.
+    real time. With `record_to`, the SDK writes what a live camera sends into a `.db3` as well.
     """
 
-    def __init__(self, settings: CameraSettings) -> None:
+    def __init__(self, settings: CameraSettings, record_to: Path | None = None) -> None:
         self.settings = settings
+        self._record_to = record_to
         self._sdk = load_sdk()
         self._pipeline: SdkObject = None
         self._playback: SdkObject = None
@@ -161,6 +163,8 @@ class RealSenseCamera:
         for name in self.settings.streams:
             kind, pixels = kinds[name]
             config.enable_stream(kind, *size, pixels, self.settings.fps)
+        if self._record_to is not None:
+            config.enable_record_to_file(str(self._record_to))
         return config
 
     def _learn(self, profile: SdkObject) -> None:

@@ -1,0 +1,193 @@
+"""Picture files: colour, depth, and the JSON Lines index that says what they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loupe_calibration.errors import BadInputError
+from loupe_models.strict_json import loads
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+DEPTH_UNIT_M = 0.001  # of pictures and arrays in metres, once recorded; a RealSense's own default
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One line of an index.
+
+    Attributes:
+        file: The colour picture.
+        kind: From the line's `label`: 0 is good, 1 a defect; None where nobody knows.
+        label_name: The defect's name, or `good`.
+        clsname: The product's name.
+        mask: Truth, where there is any.
+        part: The physical part; the file's name where the line does not say.
+    """
+
+    file: Path
+    kind: Literal["good", "defect"] | None
+    label_name: str
+    clsname: str
+    mask: Path | None
+    part: str
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    filename: str
+    label: Literal[0, 1] = 0
+    label_name: str | None = None
+    clsname: str = ""
+    maskname: str | None = None
+    part: str | None = None
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List a folder's pictures by name, not looking into its folders.
+
+    Raises:
+        BadInputError: Not a folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: no such folder")
+    found = sorted(f for f in folder.iterdir() if _is_picture(f))
+    if not found:
+        raise BadInputError(
+            f"{folder}: no picture in it ({', '.join(sorted(PICTURE_SUFFIXES))} are read)"
+        )
+    return found
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a colour or grey picture as (H, W, 3) uint8, red first, as stored: never rotated.
+
+    Raises:
+        BadInputError: Missing, or not a picture.
+    """
+    bgr = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def read_depth(path: Path) -> tuple[npt.NDArray[np.uint16], float]:
+    """Read depth: a 16-bit picture in millimetres, or a floating-point array in metres.
+
+    Args:
+        path: A 16-bit PNG or TIFF (millimetres), or a `.npy` or `.npz` of one 2-D array
+            (metres; NaN and 0 mean no measurement).
+
+    Returns:
+        (H, W) uint16 depth with 0 for no measurement, and its scale in metres per unit.
+
+    Raises:
+        BadInputError: Missing, not depth, or not in the units said above.
+    """
+    if path.suffix in {".npy", ".npz"}:
+        return _to_units(path, _load_array(path)), DEPTH_UNIT_M / 10
+    depth = _decode(path, cv2.IMREAD_UNCHANGED)
+    if depth.dtype != np.uint16 or depth.ndim != 2:
+        raise BadInputError(
+            f"{path}: depth must be a 16-bit picture of one channel in millimetres, "
+            f"this is {depth.dtype} {depth.shape}"
+        )
+    return np.asarray(depth, dtype=np.uint16), DEPTH_UNIT_M
+
+
+def read_index(path: Path) -> list[Picture]:
+    """Read a JSON Lines index: filename, label 0/1, label_name, clsname, maskname, part.
+
+    Args:
+        path: File names in it are absolute or relative to its folder; unknown keys are passed
+            over, since other tools write them.
+
+    Raises:
+        BadInputError: Not readable, or a line that is no such object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: not a readable index: {error}") from error
+    pictures = []
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            line = _Line.model_validate(loads(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise BadInputError(f"{path}:{number}: {key}: {first['msg']}") from error
+        except ValueError as error:
+            raise BadInputError(f"{path}:{number}: not a JSON object: {error}") from error
+        pictures.append(_picture(path.parent, line))
+    return pictures
+
+
+def _picture(folder: Path, line: _Line) -> Picture:
+    kind: Literal["good", "defect"] = "defect" if line.label else "good"
+    return Picture(
+        file=folder / line.filename,
+        kind=kind,
+        label_name=line.label_name or kind,
+        clsname=line.clsname,
+        mask=None if line.maskname is None else folder / line.maskname,
+        part=line.part if line.part is not None else line.filename,
+    )
+
+
+def _is_picture(path: Path) -> bool:
+    is_hidden = path.name.startswith(".")
+    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and not is_hidden
+
+
+def _decode(path: Path, flags: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    raw = np.frombuffer(_read(path), dtype=np.uint8)
+    picture = cv2.imdecode(raw, flags) if raw.size else None
+    if picture is None:
+        raise BadInputError(f"{path}: not a picture that can be read; replace it or remove it")
+    return picture  # type: ignore[return-value]
+
+
+def _load_array(path: Path) -> npt.NDArray[np.generic]:
+    try:
+        loaded = np.load(BytesIO(_read(path)), allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            if len(loaded.files) != 1:
+                raise BadInputError(f"{path}: holds {len(loaded.files)} arrays, expected one")
+            return np.asarray(loaded[loaded.files[0]])
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise BadInputError(f"{path}: not a plain array: {error}") from error
+    return np.asarray(loaded)
+
+
+def _to_units(path: Path, metres: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16]:
+    array = np.squeeze(metres)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
+        raise BadInputError(
+            f"{path}: depth must be one 2-D floating-point array in metres, "
+            f"this is {array.dtype} {array.shape}"
+        )
+    known = np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    unit_m = DEPTH_UNIT_M / 10
+    if known.max(initial=0) > np.iinfo(np.uint16).max * unit_m or known.min(initial=0) < 0:
+        raise BadInputError(
+            f"{path}: depth from {known.min():.3g} to {known.max():.3g} is not metres within "
+            f"{np.iinfo(np.uint16).max * unit_m:.1f} m: is it in millimetres?"
+        )
+    return np.asarray(np.round(known / unit_m), dtype=np.uint16)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror or 'cannot be read'}") from error
