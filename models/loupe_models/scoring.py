@@ -73,7 +73,8 @@ def find_regions(
         return []
     n, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
     peaks = np.full(n, -np.inf, dtype=np.float32)
-    np.maximum.at(peaks, labels.ravel().astype(np.intp), anomaly_map.ravel())
+    inside = np.flatnonzero(above)
+    np.maximum.at(peaks, labels.ravel()[inside].astype(np.intp), anomaly_map.ravel()[inside])
     strongest = 1 + np.argsort(-peaks[1:], kind="stable")[:MAX_REGIONS]
     px_map = frame_px_from_map_px
     return [
