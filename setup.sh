@@ -27,18 +27,18 @@ need_packages() {
 
 loads() { python3 -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
 
-python3 -c 'import ensurepip' 2>/dev/null || need_packages python3 python3-venv
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    stop "Loupe needs Python 3.10 or newer, and $(command -v python3) is $(python3 -V)"
-
-# Open3D (the simulator) opens the first three even without a screen; librealsense the last.
 missing=
+python3 -c 'import ensurepip' 2>/dev/null || missing="python3 python3-venv"
+# Open3D (the simulator) opens the first three even without a screen; librealsense the last.
 loads libEGL.so.1 || missing="$missing libegl1"
 loads libGL.so.1 || missing="$missing libgl1"
 loads libX11.so.6 || missing="$missing libx11-6"
 loads libusb-1.0.so.0 || missing="$missing libusb-1.0-0"
 # shellcheck disable=SC2086  # a list of package names
 [ -z "$missing" ] || need_packages $missing
+
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    stop "Loupe needs Python 3.10 or newer, and $(command -v python3) is $(python3 -V)"
 
 say "installing Loupe [$extras] into $venv (some minutes the first time: up to 2 GB of packages)"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
