@@ -11,12 +11,12 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
-import open3d as o3d
 
 from loupe_calibration.deproject import ray_table
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
 from loupe_edge.simulate.optics import BELT_RGB, Optics
+from loupe_edge.simulate.raycast import boxes
 from loupe_edge.simulate.texture import SIZE_PX, cut
 
 Rgb = npt.NDArray[np.uint8]
@@ -64,7 +64,7 @@ def empty_belt(view: Optics) -> EmptyBelt:
     lamp = 1.04 - 3.2 * (x - 0.03) ** 2 - 2.5 * (y - 0.02) ** 2
     colour = np.where(on_belt[..., None], BELT_RGB, _rail_colour(y)[..., None] * RAIL_RGB)
     colour = np.where((z < -0.01)[..., None], FLOOR_RGB, colour)
-    facing = 0.55 + 0.45 * np.clip(normals[..., 2] + 0.25 * normals[..., 1], 0, 1.1)
+    facing = 0.55 + 0.45 * np.clip(normals[..., 2], 0, 1)
     beside_rail = 1 - 0.45 * np.exp(-(BELT_HALF_WIDTH_M - np.abs(y)) / 0.005) * on_belt
     colour = np.clip(colour * (lamp * facing * beside_rail)[..., None], 0, 255).astype(np.uint8)
     map_x = x * np.float32(WEAVE_PX_PER_M)
@@ -76,25 +76,21 @@ def empty_belt(view: Optics) -> EmptyBelt:
 
 def _cast(intrinsics: Intrinsics, belt_from_camera: Transform) -> tuple[Metres, Metres]:
     """Give where every pixel's ray meets the stage, belt frame, and the normal there."""
-    scene = o3d.t.geometry.RaycastingScene()
     far = LENGTH_M / 2
     low, high = BELT_HALF_WIDTH_M, BELT_HALF_WIDTH_M + RAIL_WIDTH_M
-    slabs = (
-        ((-far, -low, -0.05), (far, low, 0.0)),
-        ((-far, low, -0.05), (far, high, RAIL_HEIGHT_M)),
-        ((-far, -high, -0.05), (far, -low, RAIL_HEIGHT_M)),
-        ((-far, -far, FLOOR_M - 0.1), (far, far, FLOOR_M)),
+    stage = boxes(
+        (
+            ((-far, -low, -0.05), (far, low, 0.0)),
+            ((-far, low, -0.05), (far, high, RAIL_HEIGHT_M)),
+            ((-far, -high, -0.05), (far, -low, RAIL_HEIGHT_M)),
+            ((-far, -far, FLOOR_M - 0.1), (far, far, FLOOR_M)),
+        )
     )
-    for corner, opposite in slabs:
-        box = o3d.t.geometry.TriangleMesh.create_box(*np.subtract(opposite, corner).tolist())
-        scene.add_triangles(box.translate(np.asarray(corner, np.float32)))
     turn = np.asarray(belt_from_camera.rotation, np.float32)
     origin = np.asarray(belt_from_camera.translation_m, np.float32)
     directions = ray_table(intrinsics) @ turn.T
-    rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], axis=-1)
-    hit = scene.cast_rays(o3d.core.Tensor(rays))
-    points = origin + directions * hit["t_hit"].numpy()[..., None]
-    return points, hit["primitive_normals"].numpy()
+    reach, normals = stage.cast(origin, directions)
+    return origin + directions * reach[..., None], np.abs(normals)
 
 
 def _rail_colour(y: Metres) -> Metres:
@@ -107,7 +103,7 @@ def _rail_colour(y: Metres) -> Metres:
 
 @lru_cache(maxsize=1)
 def _weave() -> Rgb:
-    """A fabric belt, 128 on average, wrapping around; the left column half is where rails look."""
+    """Weave a belt, 128 on average, that wraps around."""
     rng = np.random.default_rng(5)
     rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
     period = 2 * np.pi / 16
@@ -117,4 +113,4 @@ def _weave() -> Rgb:
     grey = 128 * (1 + 0.05 * threads + 0.035 * worn + 0.03 * fuzz)
     # Rails and floor all look at this one row, which holds still and plain.
     grey[SIZE_PX // 2] = 128
-    return np.clip(grey, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(grey, 0, 255), np.uint8)

@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from loupe_calibration.intrinsics import project
-from loupe_calibration.transform import Transform
-from loupe_edge.simulate.defects import Defect, draw_defect
-from loupe_edge.simulate.lighting import Light, Surface, draw_light, prepare_surface, shade
+from loupe_edge.simulate.lighting import Light, draw_light
+from loupe_edge.simulate.making import Riding, Ticket, make_part
 from loupe_edge.simulate.optics import SLACK_M, Optics, gate_spec, optics
-from loupe_edge.simulate.parts import KINDS, good_relief
-from loupe_edge.simulate.relief import Mask, Relief, grid_mm
-from loupe_edge.simulate.render import Placed, Solid, render, truth_mask
-from loupe_edge.simulate.scenario import DefectName, KindName, Scenario
+from loupe_edge.simulate.parts import good_relief
+from loupe_edge.simulate.relief import Mask, grid_mm
+from loupe_edge.simulate.render import render, truth_mask
+from loupe_edge.simulate.scenario import KindName, Scenario
 from loupe_edge.simulate.sensor import expose, measure
 from loupe_models.frame import Label, Rect
 
@@ -48,18 +47,6 @@ class SimulatedFrame:
     mask: Mask | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What is decided about a part before it is made."""
-
-    index: int
-    kind: KindName
-    defect: DefectName | None
-    start_m: float
-    y_m: float
-    yaw_rad: float
-
-
 def n_frames(scenario: Scenario) -> int:
     """Count the frames that a scenario gives."""
     last = tickets(scenario)[-1].start_m
@@ -70,11 +57,11 @@ def frames(scenario: Scenario) -> Iterator[SimulatedFrame]:
     """Run the belt, one frame after the other; the same scenario gives the same frames."""
     view = optics(scenario.width_px, scenario.height_px)
     waiting = list(tickets(scenario))
-    on_belt: list[_Riding] = []
+    on_belt: list[Riding] = []
     for k in range(n_frames(scenario)):
         position_m = k * STEP_M
         while waiting and waiting[0].start_m - position_m < SIGHT_M:
-            on_belt.append(_make(waiting.pop(0), scenario))
+            on_belt.append(make_part(waiting.pop(0), scenario))
         on_belt = [part for part in on_belt if position_m - part.ticket.start_m < SIGHT_M]
         yield _frame(view, scenario, on_belt, k)
 
@@ -96,65 +83,7 @@ def tickets(scenario: Scenario) -> tuple[Ticket, ...]:
     return tuple(made)
 
 
-@dataclass(frozen=True, slots=True)
-class _Riding:
-    """A part on its way, with its lamp."""
-
-    ticket: Ticket
-    placed: Placed
-    light: Light
-    defect: Defect | None
-
-    def at(self, position_m: float) -> Placed:
-        """Place it where the belt has carried it."""
-        ticket = self.ticket
-        x_m = position_m - ticket.start_m
-        cos, sin = math.cos(ticket.yaw_rad), math.sin(ticket.yaw_rad)
-        pose = Transform(((cos, -sin, 0), (sin, cos, 0), (0, 0, 1)), (x_m, ticket.y_m, 0))
-        return replace(self.placed, belt_from_part=pose)
-
-
-def _make(ticket: Ticket, scenario: Scenario) -> _Riding:
-    rng = np.random.default_rng((scenario.seed, 1, ticket.index))
-    kind = KINDS[ticket.kind]
-    light = draw_light(scenario.light_variation, rng)
-    grain_rng, defect_rng = rng.spawn(2)  # so that a defect leaves the grain as it was
-    sound = _good_solid(ticket.kind)
-    if ticket.defect is None:
-        look = shade(_good_surface(ticket.kind), kind.finish, light, grain_rng)
-        part = Placed(sound, sound, sound, look, None, Transform.identity())
-        return _Riding(ticket, part, light, None)
-    defect = draw_defect(ticket.defect, ticket.kind, defect_rng)
-    look = shade(_surface(defect.seen, ticket.kind), kind.finish, light, grain_rng)
-    shape = _solid(defect.shape, ticket.kind)
-    seen = shape if defect.seen is defect.shape else sound
-    footprint = defect.footprint.astype(np.uint8) * np.uint8(255)
-    part = Placed(seen, shape, sound, look, footprint, Transform.identity())
-    return _Riding(ticket, part, light, defect)
-
-
-@lru_cache(maxsize=8)
-def _good_solid(kind: KindName) -> Solid:
-    return Solid(good_relief(kind))
-
-
-@lru_cache(maxsize=8)
-def _good_surface(kind: KindName) -> Surface:
-    return prepare_surface(good_relief(kind))
-
-
-def _solid(relief: Relief, kind: KindName) -> Solid:
-    """Build a scene only where the shape has changed."""
-    same = relief.height_mm is good_relief(kind).height_mm
-    return _good_solid(kind) if same else Solid(relief)
-
-
-def _surface(relief: Relief, kind: KindName) -> Surface:
-    same = relief.height_mm is good_relief(kind).height_mm
-    return replace(_good_surface(kind), relief=relief) if same else prepare_surface(relief)
-
-
-def _frame(view: Optics, scenario: Scenario, on_belt: list[_Riding], index: int) -> SimulatedFrame:
+def _frame(view: Optics, scenario: Scenario, on_belt: list[Riding], index: int) -> SimulatedFrame:
     position_m = index * STEP_M
     rng = np.random.default_rng((scenario.seed, 2, index))
     parts = tuple(part.at(position_m) for part in on_belt)
@@ -169,7 +98,7 @@ def _frame(view: Optics, scenario: Scenario, on_belt: list[_Riding], index: int)
     return SimulatedFrame(rgb, measure(clean, view.depth, rng), label, mask)
 
 
-def _label(part: _Riding) -> Label:
+def _label(part: Riding) -> Label:
     defect = part.defect
     return Label(
         source="simulated",
@@ -181,7 +110,7 @@ def _label(part: _Riding) -> Label:
 
 
 def _light_now(
-    on_belt: list[_Riding], position_m: float, scenario: Scenario, rng: np.random.Generator
+    on_belt: list[Riding], position_m: float, scenario: Scenario, rng: np.random.Generator
 ) -> Light:
     """The lamp follows whichever part is nearest, and flickers."""
     flicker = 1 + 0.012 * scenario.light_variation * float(rng.standard_normal())
@@ -193,8 +122,8 @@ def _light_now(
 
 
 def _wholly_inside(
-    view: Optics, scenario: Scenario, on_belt: list[_Riding], position_m: float
-) -> _Riding | None:
+    view: Optics, scenario: Scenario, on_belt: list[Riding], position_m: float
+) -> Riding | None:
     region = gate_spec(scenario.width_px, scenario.height_px).region_px
     for part in on_belt:
         if region is not None and _is_within(region, view, part, position_m):
@@ -202,7 +131,7 @@ def _wholly_inside(
     return None
 
 
-def _is_within(region: Rect, view: Optics, part: _Riding, position_m: float) -> bool:
+def _is_within(region: Rect, view: Optics, part: Riding, position_m: float) -> bool:
     outline = _outline(part.ticket.kind)
     seen = view.belt_from_rgb.inverse().apply(part.at(position_m).belt_from_part.apply(outline))
     uv = project(seen, view.rgb)

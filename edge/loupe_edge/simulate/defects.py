@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from loupe_calibration.errors import FaultError
 from loupe_edge.simulate.parts import KINDS, Kind, good_relief
 from loupe_edge.simulate.relief import (
     PX_PER_MM,
@@ -63,14 +64,15 @@ def area_share(footprint: Mask, kind: KindName) -> float:
     return float(footprint.sum() / good_relief(kind).is_part.sum())
 
 
-def make_defect(name: DefectName, kind: Kind, rng: np.random.Generator) -> Defect:
+def draw_defect(name: DefectName, kind_name: KindName, rng: np.random.Generator) -> Defect:
     """Draw one defect; draws again until its area is within bounds."""
+    kind = KINDS[kind_name]
     strength = MIN_STRENGTH + (1 - MIN_STRENGTH) * float(rng.beta(3.2, 1.0))
     for _ in range(_MAX_DRAWS):
         defect = _MAKERS[name](kind, strength, rng)
         if AREA_SHARE[0] <= area_share(defect.footprint, kind.name) <= AREA_SHARE[1]:
             return defect
-    raise ValueError(f"no {name} of the right size fits on a {kind.name}")
+    raise FaultError(f"no {name} of the right size fits on a {kind.name}")
 
 
 def _scratch(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
@@ -124,9 +126,8 @@ def _dent(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     radius_mm = rng.uniform(2.0, 4.2)
     away = disc(_site(kind.name, radius_mm * 0.6, rng, flat=True), 0.0)
     bowl = np.exp(-0.5 * (away / (0.62 * radius_mm)) ** 2)
-    depth_mm = 4.0 * strength * bowl * good.is_part
-    height_mm = np.where(good.is_part, np.maximum(good.height_mm - depth_mm, 1.0), good.height_mm)
-    shape = replace(good, height_mm=height_mm.astype(np.float32))
+    depth_mm = np.float32(4.0 * strength) * bowl * good.is_part
+    shape = replace(good, height_mm=_lowered(good.height_mm, depth_mm))
     return Defect("dent", strength, good, shape, (bowl > 0.3) & good.is_part, ("depth",))
 
 
@@ -137,12 +138,18 @@ def _hole(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     at = _site(kind.name, radius_mm + 0.5, rng, flat=True)
     inside = cover(disc(at, radius_mm), 0.7)
     is_through = strength > 0.5
-    floor_mm = 0.0 if is_through else np.maximum(good.height_mm - np.float32(7 * strength), 1.0)
+    floor_mm = np.float32(0) if is_through else _lowered(good.height_mm, 7 * strength)
     height_mm = good.height_mm + inside * (floor_mm - good.height_mm)
     dark = np.float32(0.9 if is_through else 1.3 * strength) * inside
     albedo = good.albedo * (1 - dark[..., None])
     worn = Relief(height_mm.astype(np.float32), albedo, good.gloss * (1 - inside))
     return _structural("hole", kind, strength, worn)
+
+
+def _lowered(height_mm: Field, by_mm: Field | float) -> Field:
+    """Press a surface in, but never through."""
+    pressed = np.maximum(height_mm - by_mm, 1.0)
+    return np.asarray(np.minimum(height_mm, pressed), np.float32)
 
 
 def _missing_feature(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
@@ -194,7 +201,7 @@ def _room_mm(kind: KindName, flat: bool) -> Field:
         slope = np.hypot(*np.gradient(good.height_mm)) * PX_PER_MM
         usable = usable & (slope < 0.2)
     distance = cv2.distanceTransform(usable.astype(np.uint8), cv2.DIST_L2, 5)
-    return np.asarray(distance, np.float32) / np.float32(PX_PER_MM)
+    return np.asarray(distance / np.float32(PX_PER_MM), np.float32)
 
 
 def _site(kind: KindName, room_mm: float, rng: np.random.Generator, flat: bool = False) -> Spot:
@@ -213,8 +220,3 @@ _MAKERS: dict[DefectName, Callable[[Kind, float, np.random.Generator], Defect]] 
     "missing_feature": _missing_feature,
     "misplaced_feature": _misplaced_feature,
 }
-
-
-def draw_defect(name: DefectName, kind: KindName, rng: np.random.Generator) -> Defect:
-    """Draw one defect for a kind by its name."""
-    return make_defect(name, KINDS[kind], rng)

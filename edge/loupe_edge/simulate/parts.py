@@ -39,7 +39,8 @@ class Layout:
 
     Attributes:
         fasteners: Screws or inserts; their seats are part of the body and always there.
-        mark: Centre of the second printed line, which stands in a frame; None where it was not printed.
+        mark: Centre of the second printed line, which belongs in a printed frame; None where it
+            was forgotten.
     """
 
     fasteners: tuple[Spot, ...]

@@ -56,13 +56,16 @@ class Relief:
 def grid_mm() -> tuple[Field, Field]:
     """Give x and y of every sample, each (H, W)."""
     rows, columns = np.mgrid[: SHAPE_HW[0], : SHAPE_HW[1]].astype(np.float32)
-    return (columns + 0.5) / PX_PER_MM - HALF_X_MM, HALF_Y_MM - (rows + 0.5) / PX_PER_MM
+    x_mm = (columns + 0.5) / PX_PER_MM - HALF_X_MM
+    y_mm = HALF_Y_MM - (rows + 0.5) / PX_PER_MM
+    return x_mm.astype(np.float32), y_mm.astype(np.float32)
 
 
 def disc(at: Spot, radius_mm: float) -> Field:
     """Distance to a circle."""
     x, y = grid_mm()
-    return np.hypot(x - at.x_mm, y - at.y_mm) - np.float32(radius_mm)
+    away = np.hypot(x - at.x_mm, y - at.y_mm)
+    return np.asarray(away - np.float32(radius_mm), np.float32)
 
 
 def block(at: Spot, width_mm: float, height_mm: float, round_mm: float = 0.0) -> Field:
@@ -71,7 +74,8 @@ def block(at: Spot, width_mm: float, height_mm: float, round_mm: float = 0.0) ->
     dx = np.abs(x - at.x_mm) - np.float32(width_mm / 2 - round_mm)
     dy = np.abs(y - at.y_mm) - np.float32(height_mm / 2 - round_mm)
     outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))
-    return outside + np.minimum(np.maximum(dx, dy), 0) - np.float32(round_mm)
+    inside = np.minimum(np.maximum(dx, dy), 0)
+    return np.asarray(outside + inside - np.float32(round_mm), np.float32)
 
 
 def bar(start: Spot, end: Spot, width_mm: float) -> Field:
@@ -86,7 +90,7 @@ def bar(start: Spot, end: Spot, width_mm: float) -> Field:
 
 def cover(distance: Field, soft_mm: float = 0.5) -> Field:
     """Turn a distance into coverage 0 to 1 with an edge `soft_mm` wide."""
-    return np.clip(0.5 - distance / np.float32(soft_mm), 0, 1)
+    return np.asarray(np.clip(0.5 - distance / np.float32(soft_mm), 0, 1), np.float32)
 
 
 def lettering(text: str, at: Spot, height_mm: float, weight: int = 2) -> Field:
@@ -102,7 +106,7 @@ def lettering(text: str, at: Spot, height_mm: float, weight: int = 2) -> Field:
         sheet, text, (round(x), round(y)), cv2.FONT_HERSHEY_DUPLEX, scale, 255, thick, cv2.LINE_AA
     )
     small = cv2.resize(sheet, SHAPE_HW[::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32) / np.float32(255)
+    return np.asarray(small / np.float32(255), np.float32)
 
 
 class Workpiece:

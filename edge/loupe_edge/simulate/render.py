@@ -9,7 +9,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-import open3d as o3d
 
 from loupe_calibration.deproject import ray_table
 from loupe_calibration.intrinsics import Intrinsics, project
@@ -17,7 +16,16 @@ from loupe_calibration.transform import Transform
 from loupe_edge.simulate.belt import empty_belt
 from loupe_edge.simulate.lighting import Look
 from loupe_edge.simulate.optics import Optics
-from loupe_edge.simulate.relief import HALF_X_MM, HALF_Y_MM, PART_MM, PX_PER_MM, Mask, Relief
+from loupe_edge.simulate.raycast import Scene
+from loupe_edge.simulate.relief import (
+    HALF_X_MM,
+    HALF_Y_MM,
+    PART_MM,
+    PX_PER_MM,
+    Mask,
+    Relief,
+    grid_mm,
+)
 
 Rgb = npt.NDArray[np.uint8]
 Metres = npt.NDArray[np.float32]
@@ -32,31 +40,17 @@ COLOUR_GLARE = 0.22
 DEPTH_GLARE = 0.50
 
 
-class Solid:
-    """A relief without the belt around it as a ray-casting scene, in its own frame, metres."""
-
-    def __init__(self, relief: Relief) -> None:
-        height_mm = relief.height_mm[::MESH_STEP, ::MESH_STEP]
-        rows, columns = np.mgrid[: height_mm.shape[0], : height_mm.shape[1]] * MESH_STEP
-        x_mm = (columns + 0.5) / PX_PER_MM - HALF_X_MM
-        y_mm = HALF_Y_MM - (rows + 0.5) / PX_PER_MM
-        vertices = np.stack([x_mm, y_mm, height_mm], axis=-1).reshape(-1, 3) / 1000
-        index = np.arange(height_mm.size, dtype=np.uint32).reshape(height_mm.shape)
-        corners = index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]
-        a, b, c, d = (corner.ravel() for corner in corners)
-        triangles = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
-        above = height_mm.ravel()[triangles].max(axis=1) > PART_MM
-        self._scene = o3d.t.geometry.RaycastingScene()
-        self._scene.add_triangles(
-            o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(triangles[above])
-        )
-
-    def cast(self, origin: Metres, directions: Metres) -> Metres:
-        """Give how far along each direction (H, W, 3) the surface is: (H, W), inf for a miss."""
-        rays = np.empty((*directions.shape[:2], 6), np.float32)
-        rays[..., :3] = origin
-        rays[..., 3:] = directions
-        return np.asarray(self._scene.cast_rays(o3d.core.Tensor(rays))["t_hit"].numpy())
+def solid(relief: Relief) -> Scene:
+    """Mesh a relief, without the belt around it, in the part's own frame."""
+    height_mm = relief.height_mm[::MESH_STEP, ::MESH_STEP]
+    x_mm, y_mm = (axis[::MESH_STEP, ::MESH_STEP] for axis in grid_mm())
+    vertices_m = np.stack([x_mm, y_mm, height_mm], axis=-1).reshape(-1, 3) / np.float32(1000)
+    index = np.arange(height_mm.size, dtype=np.uint32).reshape(height_mm.shape)
+    corners = index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]
+    a, b, c, d = (corner.ravel() for corner in corners)
+    triangles = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+    above = height_mm.ravel()[triangles].max(axis=1) > PART_MM
+    return Scene(vertices_m, triangles[above])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +66,9 @@ class Placed:
         belt_from_part: Pose.
     """
 
-    seen: Solid
-    shape: Solid
-    sound: Solid
+    seen: Scene
+    shape: Scene
+    sound: Scene
     look: Look
     footprint: npt.NDArray[np.uint8] | None
     belt_from_part: Transform
@@ -116,7 +110,8 @@ def render(view: Optics, parts: tuple[Placed, ...], position_m: float) -> Render
         window = _draw_depth(depth_m, silence, view, part)
         if window is not None:
             windows.append(window)
-    return Rendered(cv2.GaussianBlur(colour, (3, 3), 0.55), depth_m, silence, tuple(windows))
+    blurred = cv2.GaussianBlur(colour, (3, 3), 0.55)  # the lens; without it edges are stairs
+    return Rendered(np.asarray(blurred, np.uint8), depth_m, silence, tuple(windows))
 
 
 def truth_mask(view: Optics, part: Placed) -> Mask | None:
@@ -131,8 +126,8 @@ def truth_mask(view: Optics, part: Placed) -> Mask | None:
     window = _window(part, view.rgb, view.belt_from_rgb)
     if window is None:
         return mask
-    for solid in {id(s): s for s in (part.seen, part.sound)}.values():
-        hit = _look(solid, part, window, view.rgb, view.belt_from_rgb)
+    for scene in {part.seen, part.sound}:
+        hit = _look(scene, part, window, view.rgb, view.belt_from_rgb)
         found = cv2.remap(part.footprint, hit.u, hit.v, cv2.INTER_LINEAR)
         mask[window] |= np.asarray(found >= 128)
     return mask
@@ -222,7 +217,7 @@ class _Hit(NamedTuple):
 
 
 def _look(
-    solid: Solid,
+    scene: Scene,
     part: Placed,
     window: tuple[slice, slice],
     intrinsics: Intrinsics,
@@ -230,7 +225,7 @@ def _look(
 ) -> _Hit:
     """Cast a window's rays in the part's frame."""
     origin, directions = _rays(part, window, intrinsics, belt_from_camera)
-    depth_m = solid.cast(origin, directions)
+    depth_m, _ = scene.cast(origin, directions)
     u, v = _on_sheet(origin, directions, np.minimum(depth_m, np.float32(1e3)))
     return _Hit(depth_m, u, v, np.isfinite(depth_m))
 

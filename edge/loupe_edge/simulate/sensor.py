@@ -42,13 +42,13 @@ def expose(clean: Rgb, light: Light, rng: np.random.Generator) -> Rgb:
     levels = np.arange(256, dtype=np.float32)
     gains = light.brightness * np.asarray(light.tint_rgb, np.float32)
     curves = np.clip(levels[:, None] * gains, 0, 255).astype(np.uint8)
-    lit = cv2.LUT(clean, curves[None])
+    lit: Rgb = np.asarray(cv2.LUT(clean, curves[None]), np.uint8)
     spread = np.sqrt(READ_NOISE**2 + SHOT_NOISE**2 * levels) * NOISE_UNITS
     deviation = cv2.LUT(lit, spread.astype(np.uint8))
     height, width = clean.shape[:2]
     y, x = (int(i) for i in rng.integers(0, SIZE_PX, 2))
-    noise = _colour_noise()[y : y + height, x : x + width]
-    noise = cv2.multiply(noise, deviation, scale=1 / NOISE_UNITS**2, dtype=cv2.CV_16S)
+    unit = _colour_noise()[y : y + height, x : x + width]
+    noise = cv2.multiply(unit, deviation, scale=1 / NOISE_UNITS**2, dtype=cv2.CV_16S)
     return np.asarray(cv2.add(lit, noise, dtype=cv2.CV_8U), np.uint8)
 
 
@@ -76,7 +76,7 @@ def measure(clean: Rendered, intrinsics: Intrinsics, rng: np.random.Generator) -
     depth[clean.silence > limit] = 0
     for window in clean.windows:
         depth[window][_hidden(clean.depth_m[window], factor)] = 0
-    return depth
+    return np.asarray(depth, np.uint16)
 
 
 def _hidden(depth_m: Metres, factor: np.float32) -> Mask:
@@ -95,6 +95,6 @@ def _colour_noise() -> npt.NDArray[np.int16]:
     """Noise per channel, correlated a little as a demosaiced picture's is, repeated once."""
     rng = np.random.default_rng(21)
     noise = rng.standard_normal((SIZE_PX, SIZE_PX, 3), dtype=np.float32)
-    noise = cv2.GaussianBlur(noise, (3, 3), 0.5, borderType=cv2.BORDER_REFLECT)
-    noise *= NOISE_UNITS / noise.std()
-    return np.tile(noise.astype(np.int16), (2, 2, 1))
+    soft = np.asarray(cv2.GaussianBlur(noise, (3, 3), 0.5), np.float32)
+    soft *= NOISE_UNITS / soft.std()
+    return np.tile(soft.astype(np.int16), (2, 2, 1))
