@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import hypothesis
@@ -18,6 +18,7 @@ import pytest
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
+from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.station import Station
 from loupe_edge.verdict import Verdict
 from loupe_models.bundle import Bundle, write_bundle
@@ -333,3 +334,36 @@ def make_verdict(tiny_bundle: Bundle) -> Callable[..., Verdict]:
         return Verdict.model_validate(usual | fields)
 
     return make
+
+
+TINY_PARTS = (
+    "good",
+    "good",
+    "defect",
+    "empty",
+    "good",
+    "defect",
+    "good",
+    "empty",
+    "defect",
+    "good",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten frames of the tiny bundle's parts, colour and depth, made by the SDK's recorder."""
+    pytest.importorskip("pyrealsense2", reason="needs loupe[camera]")
+    path = tmp_path_factory.mktemp("recording") / "tiny.db3"
+    rig = Rig(rgb=TINY_INTRINSICS, depth=TINY_INTRINSICS, depth_scale_m=TINY_DEPTH_SCALE_M)
+    with Recorder(path, rig) as recorder:
+        for i, kind in enumerate(TINY_PARTS):
+            frame = tiny_frame(kind, 50 + i, ("rgb", "depth"))
+            truth: Literal["good", "defect"] = "defect" if kind == "defect" else "good"
+            recorder.write(frame.rgb, frame.depth, Label(part_id=f"part-{i}", kind=truth))
+    return path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Golden answers are rewritten on request only; say why in the commit."""
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden verdicts")

@@ -1,0 +1,85 @@
+"""The trainer's evaluation and the edge's replay are one and the same judgement."""
+
+import csv
+import json
+
+import pytest
+
+from loupe_edge.labels import read_labels
+from loupe_edge.record_from import record_from
+from loupe_edge.replay import replay, station_for
+from loupe_models.bundle import load_bundle
+from loupe_models.scoring import score_error
+from loupe_trainer.progress import SilentProgress
+from loupe_trainer.train import train
+
+N_GOOD_GROUPS = 60
+N_PER_DEFECT = 2
+RECIPE = """
+name = "few-tiles"
+method = "efficientad"
+seed = 3
+[split]
+fit = 0.25
+quantiles = 0.1
+threshold = 0.5
+test = 0.15
+[threshold]
+false_reject_rate = 0.1
+[fit]
+width_px = 128
+height_px = 128
+steps = 4
+batch = 2
+n_penalty_pictures = 4
+pretrain = { steps = 3, batch = 8, width = 0.1 }
+"""
+
+
+@pytest.fixture(scope="module")
+def tiles(real_data, tmp_path_factory):
+    """An index of few tiles of many sizes: one exposure of a tile, and defects of each kind."""
+    root = real_data / "magnetic_tile"
+    with (root / "groups.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    spoiled = {row["group"] for row in rows if row["class"] != "MT_Free"}
+    good = {r["group"]: r for r in rows if r["group"] not in spoiled}
+    chosen = sorted(good.values(), key=lambda r: int(r["group"]))[:N_GOOD_GROUPS]
+    for kind in sorted({row["class"] for row in rows} - {"MT_Free"}):
+        chosen += [row for row in rows if row["class"] == kind][:N_PER_DEFECT]
+    index = tmp_path_factory.mktemp("tiles") / "tiles.jsonl"
+    index.write_text("".join(json.dumps(_line(root, row)) + "\n" for row in chosen))
+    return index
+
+
+def _line(root, row):
+    is_defect = row["class"] != "MT_Free"
+    file = root / row["path"]
+    line = {"filename": str(file), "label": int(is_defect), "label_name": row["class"]}
+    mask = {"maskname": str(file.with_suffix(".png"))} if is_defect else {}
+    return line | mask | {"part": row["group"]}
+
+
+def test_evaluate_and_replay_agree_on_real_tiles(tiles, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    run = train(recipe, tmp_path / "run", SilentProgress(), tiles)
+    decisions = (run.evaluation / "decisions.jsonl").read_text().splitlines()
+    evaluated = {d["source"]: d for d in map(json.loads, decisions)}
+    assert {d["kind"] for d in evaluated.values()} == {"good", "defect"}
+
+    recording = tmp_path / "test.db3"
+    assert record_from(run.split / "test.jsonl", recording) == len(evaluated)
+    labels = read_labels(recording)
+    bundle = load_bundle(run.bundle)
+    verdicts = list(replay(station_for(run.bundle, recording)))
+
+    assert len(verdicts) == len(evaluated)
+    calibration = bundle.mode("rgb").calibration_scores
+    for verdict in verdicts:
+        label = labels.get(verdict.frame_id, verdict.camera_time.ns)
+        ours = evaluated.pop(label.source)
+        assert verdict.decision == ours["decision"]
+        assert verdict.part_id == ours["part_id"]
+        assert score_error(verdict.score, ours["score"], calibration) <= 1e-3
+    assert not evaluated
