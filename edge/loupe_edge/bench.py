@@ -5,24 +5,57 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from rich.table import Table
 
 from loupe_calibration.errors import BadInputError
+from loupe_edge.assembly import open_inspector
+from loupe_edge.camera import RealSenseCamera
+from loupe_edge.engines import DEFAULT_THREADS, open_engine
 from loupe_edge.errors import EndOfRecordingError
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import describe_machine
-from loupe_edge.proof import golden_frame
+from loupe_edge.proof import golden_frame, prove
 from loupe_edge.protocols import Camera
-from loupe_models.bundle import Bundle
+from loupe_edge.replaying import Request, station_of
+from loupe_models.bundle import Bundle, load_bundle
+from loupe_models.errors import BundleError
 from loupe_models.frame import Frame
+from loupe_models.manifest import Mode
 
 QUANTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
-STAGES: Final[tuple[str, ...]] = ("capture", "gate", "preprocess", "infer", "decide", "all but infer", "total")
+STAGES: Final[tuple[str, ...]] = (
+    "capture",
+    "gate",
+    "preprocess",
+    "infer",
+    "decide",
+    "all but infer",
+    "total",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """What to time.
+
+    Attributes:
+        recording: None times the bundle's own golden frames.
+        mode: Needed only where the bundle serves several.
+    """
+
+    bundle: Path
+    recording: Path | None = None
+    mode: Mode | None = None
+    threads: int = DEFAULT_THREADS
+    n_frames: int = 200
+    n_warm_up: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +84,43 @@ class BenchReport:
             "stages": {name: dict(times) for name, times in self.stages.items()},
             "machine": describe_machine(),
         }
+
+
+def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
+    """Prove the bundle here, then time it.
+
+    Returns:
+        The inspector that was timed, its engine closed, and the report.
+
+    Raises:
+        BadInputError: Bundle or recording cannot be used, or no frame was inspected.
+        FaultError: The bundle is not proved here.
+    """
+    n = request.n_warm_up + request.n_frames
+    with ExitStack() as stack:
+        if request.recording is None:
+            inspector = _open_golden(request, stack)
+            frames = golden_frames(inspector.bundle, inspector.mode, n)
+        else:
+            asked = Request(request.bundle, request.recording, request.mode)
+            station = station_of(asked)
+            engine = station.engine.model_copy(update={"threads": request.threads})
+            inspector = open_inspector(station.model_copy(update={"engine": engine}), stack)
+            frames = camera_frames(RealSenseCamera(station.camera), n)
+        return inspector, measure(inspector, frames, request.n_warm_up)
+
+
+def _open_golden(request: BenchRequest, stack: ExitStack) -> Inspector:
+    bundle = load_bundle(request.bundle)
+    served = list(bundle.manifest.modes)
+    if request.mode is None and len(served) > 1:
+        raise BundleError(f"{request.bundle} serves {', '.join(served)}: say which with --mode")
+    mode = request.mode or served[0]
+    engine = open_engine(bundle, mode, threads=request.threads)
+    stack.callback(engine.close)
+    prove(bundle, mode, engine)
+    belt = bundle.mode(mode).golden[0].belt_from_camera
+    return Inspector(bundle, mode, engine, belt_from_camera=belt, min_depth_valid=0.0)
 
 
 def measure(inspector: Inspector, frames: Iterable[Frame], n_warm_up: int) -> BenchReport:
@@ -82,8 +152,8 @@ def measure(inspector: Inspector, frames: Iterable[Frame], n_warm_up: int) -> Be
         raise BadInputError(
             "no frame was inspected: give more frames than the warm-up, with parts in them"
         )
-    stages = {name: quantiles_ms(times_us[name]) for name in STAGES if name in times_us}
-    return BenchReport(n_frames, len(times_us["total"]), stages)
+    by_stage = {name: quantiles_ms(times_us[name]) for name in STAGES if name in times_us}
+    return BenchReport(n_frames, len(times_us["total"]), by_stage)
 
 
 def quantiles_ms(times_us: Iterable[float]) -> dict[str, float]:

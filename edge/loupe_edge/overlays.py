@@ -186,7 +186,7 @@ def _zoom(size_wh: tuple[int, int]) -> float:
 
 def _resized(picture: Picture, zoom: float) -> Picture:
     if zoom == 1:
-        return picture.copy()
+        return np.array(picture)
     how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
     height, width = picture.shape[:2]
     size_wh = (max(1, round(width * zoom)), max(1, round(height * zoom)))

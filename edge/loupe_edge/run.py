@@ -1,0 +1,47 @@
+"""A station as a process: from its file to a signal that ends it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from types import FrameType
+
+from loupe_edge.assembly import open_service
+from loupe_edge.station import load_station
+
+LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"  # journald adds the time
+
+log = logging.getLogger(__name__)
+
+
+def run_station(path: Path) -> int:
+    """Run a station until it is told to stop, or its recording is over.
+
+    Args:
+        path: The station's TOML file.
+
+    Returns:
+        The exit status: 0, or 130 after an interrupt from the keyboard.
+
+    Raises:
+        BadInputError: The file, the bundle and the device do not fit together.
+        FaultError: The camera, the engine or a thread gave up.
+    """
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    station = load_station(path)
+    received: list[int] = []
+    with open_service(station) as service:
+
+        def stop(number: int, _: FrameType | None) -> None:
+            received.append(number)
+            service.stop()
+
+        before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            log.info("%s: verdicts on %s", station.station, station.publish.endpoint)
+            service.run()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return 130 if signal.SIGINT in received else 0

@@ -1,0 +1,321 @@
+"""The command line as a person meets it: help, output, and what is said of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from loupe_calibration.errors import LoupeError
+from loupe_edge import cli
+from loupe_edge.recorder import Recorder, Rig
+from loupe_edge.verdict import Verdict
+from loupe_models.bundle import Bundle
+from loupe_models.frame import Frame, Label
+
+MakeFrame = Callable[..., Frame]
+
+COMMANDS = ("run", "check", "inspect", "simulate", "record", "replay", "listen", "bench", "doctor")
+RECORDED = ["good", "defect", "empty", "good", "defect"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run `loupe-edge WORDS` in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+
+    def run(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["loupe-edge", *(str(word) for word in words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), told.out, told.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory, make_frame: MakeFrame) -> Path:
+    """Good, defect, empty, good, defect, as the tiny bundle sees them."""
+    path = tmp_path_factory.mktemp("recorded") / "parts.db3"
+    first = make_frame("good", 0, ("rgb", "depth"))
+    with Recorder(
+        path, Rig(rgb=first.intrinsics, depth=first.intrinsics, depth_scale_m=0.0001)
+    ) as r:
+        for seed, kind in enumerate(RECORDED):
+            frame = make_frame(kind, seed, ("rgb", "depth"))
+            r.write(frame.rgb, frame.depth, Label(part_id=f"part-{seed}"))
+    return path
+
+
+@pytest.fixture
+def station(tmp_path: Path, tiny_bundle: Bundle, recording: Path) -> Path:
+    """A station's file that is right in every respect."""
+    path = tmp_path / "press-3.toml"
+    path.write_text(
+        f"""
+        station = "press-3"
+        bundle = "{tiny_bundle.path}"
+        mode = "rgb"
+
+        [camera]
+        recording = "{recording}"
+
+        [publish]
+        endpoint = "ipc://{tmp_path}/verdicts"
+
+        [journal]
+        path = "journal.jsonl"
+        """,
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_help_names_every_command(call: Call) -> None:
+    told = call("--help")
+    assert told.status == 0
+    for command in COMMANDS:
+        assert command in told.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(call: Call, command: str) -> None:
+    told = call(command, "--help")
+    assert told.status == 0
+    assert f"loupe-edge {command}" in told.out
+    assert "Example" in told.out
+
+
+def test_version(call: Call) -> None:
+    told = call("--version")
+    assert (told.status, told.out.split()[0]) == (0, "loupe")
+
+
+def test_a_wrong_option_is_bad_input(call: Call) -> None:
+    told = call("replay", "--nonsense")
+    assert told.status == 2
+    assert "--nonsense" in told.err
+
+
+def test_replay_prints_a_verdict_a_line(call: Call, tiny_bundle: Bundle, recording: Path) -> None:
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                "--mode", "rgb", "--json")  # fmt: skip
+    assert told.status == 0, told.err
+    verdicts = [Verdict.model_validate_json(line) for line in told.out.splitlines()]
+    expected = [(k, f"part-{i}") for i, k in enumerate(RECORDED) if k != "empty"]
+    assert [(v.decision, v.part_id) for v in verdicts] == expected
+    assert [v.seq for v in verdicts] == [0, 1, 2, 3]
+
+
+def test_replay_for_people_sums_up(call: Call, tiny_bundle: Bundle, recording: Path) -> None:
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording, "--mode", "rgb")
+    assert told.status == 0, told.err
+    assert told.out.count("DEFECT") == 2
+    assert "4 verdicts: 2 good, 2 defect, 0 unknown" in told.out
+
+
+def test_replay_at_a_station(
+    call: Call, tiny_bundle: Bundle, recording: Path, station: Path
+) -> None:
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                "--station", station, "--json")  # fmt: skip
+    assert told.status == 0, told.err
+    assert {json.loads(line)["station"] for line in told.out.splitlines()} == {"press-3"}
+    assert not (station.parent / "journal.jsonl").exists()
+
+
+def test_replay_publishes_to_a_listener_in_another_process(
+    call: Call, tiny_bundle: Bundle, recording: Path, tmp_path: Path
+) -> None:
+    endpoint, received = f"ipc://{tmp_path}/v", tmp_path / "received.jsonl"
+    with received.open("wb") as stream:
+        listener = subprocess.Popen(command("listen", endpoint, "--json"), stdout=stream)
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                "--mode", "rgb", "--publish", endpoint)  # fmt: skip
+    wait_until(lambda: received.read_text(encoding="utf-8").count('"decision"') == 4)
+    listener.send_signal(signal.SIGINT)
+    assert listener.wait(20) == 130
+    assert told.status == 0, told.err
+    lines = [json.loads(line) for line in received.read_text(encoding="utf-8").splitlines()]
+    verdicts = [Verdict.model_validate(line) for line in lines if "decision" in line]
+    assert [v.decision for v in verdicts] == ["good", "defect", "good", "defect"]
+    assert "gap" not in {line.get("event") for line in lines}
+
+
+def test_check_says_what_would_run(call: Call, station: Path) -> None:
+    told = call("check", station)
+    assert told.status == 0, told.err
+    for said in ("press-3", "tiny", "2 golden frames agree", "64×56 px at 16, 12", "10.0% of good"):
+        assert said in told.out
+
+
+def test_run_plays_a_recording_to_its_end(call: Call, station: Path) -> None:
+    told = call("run", station)
+    assert told.status == 0, told.err
+    journal = (station.parent / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    assert 1 <= len(journal) <= 4  # a live station may drop frames
+
+
+def test_bench_names_its_machine(call: Call, tiny_bundle: Bundle) -> None:
+    told = call("bench", tiny_bundle.path, "--mode", "depth", "--frames", 5, "--warm-up", 1,
+                "--json")  # fmt: skip
+    assert told.status == 0, told.err
+    document = json.loads(told.out)
+    assert document["n_inspected"] == 5
+    assert document["machine"]["cores"] >= 1
+    assert set(document["stages"]) >= {"gate", "preprocess", "infer", "decide", "total"}
+
+
+def test_doctor_ends_with_its_verdict(call: Call) -> None:
+    told = call("doctor", "--serial", "000000000000")
+    assert told.status == 1
+    assert "no camera 000000000000" in told.out
+
+
+def test_listen_stops_in_time(call: Call, tmp_path: Path) -> None:
+    told = call("listen", f"ipc://{tmp_path}/nobody", "--seconds", 0.2)
+    assert told.status == 0
+    assert "Heard" in told.out
+
+
+@pytest.mark.parametrize("words", [("listen", "ipc:///tmp/loupe-test-nobody")])
+def test_an_interrupt_ends_a_command_without_a_traceback(words: tuple[str, ...]) -> None:
+    with subprocess.Popen(
+        command(*words), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it says that it hears nothing
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"Traceback" not in told
+
+
+@pytest.fixture
+def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -> dict[str, Path]:
+    """Everything that can be wrong with what a person gives."""
+    damaged = shutil.copytree(tiny_bundle.path, tmp_path / "damaged")
+    graph = damaged / "rgb.fp32.onnx"
+    graph.write_bytes(graph.read_bytes()[:-7])
+    cut = tmp_path / "cut.db3"
+    cut.write_bytes(recording.read_bytes()[: recording.stat().st_size // 3])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("not an image", encoding="utf-8")
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((20, 20, 3), np.uint8))
+    text = station.read_text(encoding="utf-8")
+    (tmp_path / "unknown.toml").write_text(text + '\nspeed = "fast"\n', encoding="utf-8")
+    (tmp_path / "torn.toml").write_text(text + "\n[camera\n", encoding="utf-8")
+    return {
+        "bundle": tiny_bundle.path, "recording": recording, "damaged": damaged, "cut": cut,
+        "missing": tmp_path / "missing", "empty": tmp_path / "empty", "out": tmp_path / "out",
+        "text": tmp_path / "text.png", "small": tmp_path / "small.png",
+        "unknown": tmp_path / "unknown.toml", "torn": tmp_path / "torn.toml",
+        "here": tmp_path, "taken": recording,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("check {missing}", "missing: No such file"),
+        ("run {missing}", "give a station's TOML file"),
+        ("check {unknown}", "journal.speed: no such setting"),
+        ("check {torn}", "not valid TOML"),
+        ("replay --bundle {missing} --recording {recording}", "give the folder that holds"),
+        ("replay --bundle {damaged} --recording {recording}", "rgb.fp32.onnx is damaged"),
+        ("replay --bundle {bundle} --recording {missing} --mode rgb", "no such recording"),
+        ("replay --bundle {bundle} --recording {cut} --mode rgb", "not a whole recording"),
+        ("replay --bundle {bundle} --recording {recording}", "say which with --mode"),
+        ("replay --bundle {bundle} --recording {recording} --mode x", "give rgb, depth or rgbd"),
+        ("bench {missing}", "give the folder that holds"),
+        ("bench {bundle}", "say which with --mode"),
+        ("inspect {bundle} {missing} --out {out}", "missing"),
+        ("inspect {bundle} {text} --out {out}", "text.png"),
+        ("inspect {bundle} {small} --out {out}", "20x20"),
+        ("inspect {bundle} {empty} --out {out}", "empty"),
+        ("inspect {damaged} {small} --out {out}", "damaged"),
+        ("simulate {here}/a.bag --parts 1", ".db3"),
+        ("simulate {taken} --parts 1", "exists"),
+        ("simulate {here}/a.db3 --parts 0", "--parts"),
+        ("record {here}/a.db3", "--serial"),
+        ("record {here}/a.db3 --serial 1 --streams infrared", "--streams infrared"),
+        ("record {here}/a.db3 --from {missing}", "missing"),
+        ("record {here}/a.db3 --from {empty}", "empty"),
+        ("listen nowhere", "tcp://127.0.0.1:5555"),
+    ],
+)
+def test_bad_input_is_told_with_what_to_do(
+    call: Call, wrong: dict[str, Path], line: str, says: str
+) -> None:
+    told = call(*line.format(**wrong).split())
+    assert told.status == 2, told.err
+    assert says in told.err
+    assert "Traceback" not in told.err
+    assert not (wrong["here"] / "a.db3").exists()
+
+
+def test_a_disk_that_refuses_is_a_fault(
+    call: Call, tiny_bundle: Bundle, tmp_path: Path, make_frame: MakeFrame
+) -> None:
+    picture = tmp_path / "part.png"
+    cv2.imwrite(str(picture), np.asarray(make_frame("good", 1).rgb)[..., ::-1])
+    (tmp_path / "file").write_bytes(b"")
+    told = call("inspect", tiny_bundle.path, picture, "--out", tmp_path / "file" / "out")
+    assert told.status == 1
+    assert "file" in told.err
+
+
+def test_every_error_of_ours_carries_its_exit_status() -> None:
+    pending, seen = [LoupeError], set()
+    while pending:
+        kind = pending.pop()
+        seen.add(kind.exit_status)
+        pending.extend(kind.__subclasses__())
+    assert seen == {1, 2}
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from loupe_edge.cli import main; main()", *words]
+
+
+def wait_until(is_so: Callable[[], bool], patience_s: float = 20) -> None:
+    deadline = time.monotonic() + patience_s
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_so()
+
+
+def test_output_into_a_closed_pipe_is_no_traceback(tiny_bundle: Bundle, recording: Path) -> None:
+    replay = command("replay", "--bundle", str(tiny_bundle.path), "--recording", str(recording),
+                     "--mode", "rgb", "--json")  # fmt: skip
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(replay, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writer)
+    assert b"Traceback" not in ended.stderr
+    assert ended.returncode == 1
