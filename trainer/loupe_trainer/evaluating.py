@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from loupe_edge.camera_settings import Stream
+from loupe_edge.station import streams_needed
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.errors import BundleError
-from loupe_models.gate import ByHeight
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
@@ -20,6 +20,8 @@ from loupe_trainer.progress import Progress
 from loupe_trainer.report import write_report
 from loupe_trainer.run import RunFolder
 from loupe_trainer.split import LEARNING, split_line
+
+STREAMS: tuple[Stream, ...] = ("rgb", "depth")
 
 
 def evaluate_bundle(
@@ -93,9 +95,6 @@ def _only_mode(bundle: Bundle) -> str:
 
 
 def _reading(bundle: Bundle, mode: str) -> Reading:
-    gate = bundle.mode(mode).gate
-    by_height = isinstance(gate.occupied, ByHeight)
-    streams: tuple[Stream, ...] = ("rgb",) if mode == "rgb" else ("depth",)
-    if mode == "rgbd" or (mode == "rgb" and by_height):
-        streams = ("rgb", "depth")
-    return Reading(streams=streams, gate=gate)
+    contract = bundle.mode(mode)
+    needed = streams_needed(contract, contract.gate)
+    return Reading(streams=tuple(s for s in STREAMS if s in needed), gate=contract.gate)

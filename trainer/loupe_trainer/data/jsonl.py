@@ -40,7 +40,7 @@ def _item(folder: Path, picture: Picture) -> Item:
     return Item(
         key=str(key),
         part_id=picture.part,
-        kind=picture.kind,
+        kind=picture.kind or "good",  # as lines without a label are
         source=picture.file,
         defect=picture.label_name if picture.kind == "defect" else None,
         mask=picture.mask,
