@@ -1,0 +1,115 @@
+"""The bench: what it counts, and that its figures are those of the stages."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from loupe_calibration.errors import BadInputError
+from loupe_edge.bench import (
+    BenchRequest,
+    bench,
+    camera_frames,
+    golden_frames,
+    measure,
+    quantiles_ms,
+)
+from loupe_edge.engines import open_engine
+from loupe_edge.fakes import ListCamera
+from loupe_edge.inspector import Inspector
+from loupe_edge.machine import (
+    cpu_model,
+    describe_machine,
+    open_descriptors,
+    resident_bytes,
+    version,
+)
+from loupe_models.bundle import Bundle
+from loupe_models.frame import Frame
+
+MakeFrame = Callable[..., Frame]
+
+
+@pytest.fixture
+def inspector(tiny_bundle: Bundle) -> Iterator[Inspector]:
+    engine = open_engine(tiny_bundle, "rgb")
+    yield Inspector(tiny_bundle, "rgb", engine)
+    engine.close()
+
+
+def test_warm_up_and_empty_frames_are_not_timed(
+    inspector: Inspector, make_frame: MakeFrame
+) -> None:
+    kinds = ["good", "good", "good", "empty", "defect"]
+    report = measure(inspector, [make_frame(kind, 1) for kind in kinds], n_warm_up=2)
+    assert (report.n_frames, report.n_inspected) == (3, 2)
+
+
+def test_a_slow_camera_shows_as_capture(inspector: Inspector, make_frame: MakeFrame) -> None:
+    def slowly() -> Iterator[Frame]:
+        for seed in range(4):
+            time.sleep(0.03)
+            yield make_frame("good", seed)
+
+    stages = measure(inspector, slowly(), n_warm_up=1).stages
+    assert stages["capture"]["p50_ms"] >= 30
+    assert stages["total"]["p50_ms"] >= stages["capture"]["p50_ms"] + stages["infer"]["p50_ms"] / 2
+    assert stages["all but infer"]["p50_ms"] < stages["total"]["p50_ms"]
+
+
+def test_nothing_to_time_is_said(inspector: Inspector, make_frame: MakeFrame) -> None:
+    with pytest.raises(BadInputError, match="more frames than the warm-up"):
+        measure(inspector, [make_frame("empty", 1)] * 3, n_warm_up=1)
+    with pytest.raises(BadInputError, match="more frames than the warm-up"):
+        measure(inspector, [], n_warm_up=0)
+
+
+@pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
+def test_golden_frames_are_timed_without_a_recording(tiny_bundle: Bundle, mode: str) -> None:
+    request = BenchRequest(tiny_bundle.path, mode=mode, n_frames=4, n_warm_up=1)  # type: ignore[arg-type]
+    inspector, report = bench(request)
+    assert report.n_inspected == 4
+    document = json.loads(json.dumps(report.document(inspector)))
+    assert document["bundle"]["sha256"] == tiny_bundle.sha256
+    assert document["mode"] == mode
+
+
+def test_golden_frames_go_round(tiny_bundle: Bundle) -> None:
+    frames = list(golden_frames(tiny_bundle, "rgb", 5))
+    assert np.array_equal(frames[0].rgb, frames[2].rgb)
+    assert len(frames) == 5
+
+
+def test_a_camera_is_closed_however_its_frames_end(make_frame: MakeFrame) -> None:
+    for n_asked in (2, 9):
+        camera = ListCamera([make_frame("good", seed) for seed in range(3)])
+        assert len(list(camera_frames(camera, n_asked))) == min(n_asked, 3)
+        assert not camera.is_open
+
+
+def test_quantiles_are_in_milliseconds() -> None:
+    assert quantiles_ms(range(0, 101_000, 1000)) == {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
+
+
+def test_the_machine_is_described() -> None:
+    machine = json.loads(json.dumps(describe_machine(("numpy", "no-such-distribution"))))
+    assert machine["cpu"] == cpu_model() != ""
+    assert machine["memory_gib"] > 0.1
+    assert machine["versions"] == {"numpy": np.__version__}
+    assert version("no-such-distribution") is None
+
+
+def test_memory_and_descriptors_are_our_own(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    held_before, open_before = resident_bytes(), open_descriptors()
+    ballast = np.ones(64_000_000, np.uint8)
+    path = tmp_path_factory.mktemp("machine") / "file"
+    with path.open("wb"):
+        assert open_descriptors() == open_before + 1
+    assert resident_bytes() - held_before > 0.8 * ballast.nbytes
+    assert open_descriptors() == open_before
