@@ -21,9 +21,9 @@ from loupe_edge.simulate.scenario import KindName, Scenario
 from loupe_edge.simulate.sensor import expose, measure
 from loupe_models.frame import Label, Rect
 
-STEP_M = 0.02  # the belt moves this far between exposures: 0.6 m/s at 30 frames a second
+STEP_M = 0.021  # the belt moves this far between exposures: 0.63 m/s at 30 frames a second
 PITCH_M = 0.084 + SLACK_M + 0.006  # a part, its neighbour's distance, and the region's clear strips
-GAP_SHARE = 0.06  # now and then a place on the belt stays empty
+GAP_SHARE = 0.04  # now and then a place on the belt stays empty
 SIGHT_M = 0.34  # a part farther than this along the belt is in neither view
 EMPTY_FRAMES = 3  # before the first part comes and after the last has gone
 LATERAL_M = 0.004
