@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ class RealSenseCamera:
         self._intrinsics: Intrinsics | None = None
         self._depth_scale_m: float | None = None
         self._pairing = Pairing(settings.streams, settings.fps)
+        self._began_ns: int | None = None
 
     @property
     def counters(self) -> CameraCounters:
@@ -59,12 +61,14 @@ class RealSenseCamera:
             CameraError: No such camera, or it did not start in time.
             RecordingError: The recording is missing, damaged, or lacks a required stream.
         """
+        self._began_ns = None
         pipeline, profile = self._start()
         self._pipeline = pipeline
         try:
             self._learn(profile)
             if self._playback is not None:
-                self._playback.resume()
+                # The SDK's resume waits until a first frame is taken, so it cannot be waited for.
+                threading.Thread(target=self._playback.resume, daemon=True).start()
         except (CameraError, RecordingError):
             self.close()
             raise
@@ -86,7 +90,7 @@ class RealSenseCamera:
             if arrived:
                 frame = self._take(frameset)
                 if frame is not None:
-                    return frame
+                    return self._wait_until_due(frame)
                 continue
             n_empty += 1
             if self._is_over() and n_empty >= DEAD_END_POLLS:
@@ -132,11 +136,11 @@ class RealSenseCamera:
         return pipeline, outcome[0]
 
     def _load(self, config: SdkObject, pipeline: SdkObject) -> None:
-        """Hold the player until every stream is started; it runs ahead of those that are not."""
+        """Hold the player until every stream is started: it waits for none of them."""
         if self.settings.recording is not None:
             device = config.resolve(self._sdk.pipeline_wrapper(pipeline)).get_device()
             self._playback = device.as_playback()
-            self._playback.set_real_time(self.settings.real_time)
+            self._playback.set_real_time(False)  # `_wait_until_due` paces
             self._playback.pause()
 
     def _config(self) -> SdkObject:
@@ -227,6 +231,16 @@ class RealSenseCamera:
             sync=self._pairing.sync(stamps),
             label=self._labels.get(main.number, main.ns),
         )
+
+    def _wait_until_due(self, frame: Frame) -> Frame:
+        """Pace a recording by its own stamps; the SDK would repeat how fast it was written."""
+        if not self.settings.real_time:
+            return frame
+        if self._began_ns is None:
+            self._began_ns = time.monotonic_ns() - frame.camera_time.ns
+        wait_ns = self._began_ns + frame.camera_time.ns - time.monotonic_ns()
+        time.sleep(max(0, wait_ns) / 1e9)
+        return replace(frame, captured_at_ns=time.time_ns())
 
     @property
     def _main(self) -> str:

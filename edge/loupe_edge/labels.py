@@ -1,4 +1,4 @@
-"""What is known of a recording's frames: `NAME.labels.jsonl` and `NAME.masks/` beside `NAME.db3`."""
+"""What is known of a recording: `NAME.labels.jsonl` and `NAME.masks/` beside `NAME.db3`."""
 
 from __future__ import annotations
 

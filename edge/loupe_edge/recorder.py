@@ -277,11 +277,12 @@ class _WatchedFile:
             time.sleep(POLL_S)
 
     def check_complete(self) -> None:
-        """Count once more.
+        """Count once more, from the beginning.
 
         Raises:
             FaultError: An image is missing.
         """
+        self._last_id = self._n_seen = 0
         if (n := self._count()) != self._n_expected:
             raise FaultError(
                 f"{self._path.name} holds {n} of {self._n_expected} images: the recorder lost "
