@@ -81,6 +81,11 @@ def _restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) ->
         state.setdefault(int(index), {})[name] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, moments in optimiser.state.items():
+        # Fused Adam walks parameter and moments side by side in memory: same layout, or nonsense.
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 
 from loupe_models.atomic import write_bytes
 from loupe_models.errors import GraphError
-from loupe_models.graph_lint import MAX_IR_VERSION, ONNX_DTYPES, OPSET, lint_graph
+from loupe_models.graph_lint import ONNX_DTYPES, OPSET, lint_graph
 from loupe_models.manifest import TensorSpec
 from loupe_trainer.methods.base import Detector
 
@@ -41,39 +41,39 @@ def export_onnx(
         GraphError: The graph is too large, or breaks the contract.
     """
     detector.eval()
-    content = _trace(detector, tensors)
-    if len(content) > MAX_GRAPH_BYTES:
-        raise GraphError(
-            f"the graph takes {len(content) / 1e9:.1f} GB, at most {MAX_GRAPH_BYTES / 1e9:.1f} GB "
-            f"can be shipped; choose a smaller network or memory bank"
-        )
-    inputs, outputs = _specs(onnx.load_from_string(content))
-    write_bytes(path, content)
-    lint_graph(path, inputs, outputs)
+    with tempfile.TemporaryDirectory(prefix="loupe-export-") as folder:
+        file = Path(folder) / path.name
+        _trace(detector, tensors, file)
+        _check_size(file)
+        inputs, outputs = _specs(onnx.load(file))
+        lint_graph(file, inputs, outputs)
+        write_bytes(path, file.read_bytes())
     return inputs, outputs
 
 
-def _trace(detector: Detector, tensors: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+def _trace(detector: Detector, tensors: Mapping[str, npt.NDArray[np.generic]], file: Path) -> None:
     arguments = tuple(torch.from_numpy(np.array(array)) for array in tensors.values())
-    with (
-        tempfile.TemporaryDirectory(prefix="loupe-export-") as folder,
-        warnings.catch_warnings(),
-        torch.no_grad(),
-    ):
-        traced = Path(folder) / "traced.onnx"
+    with warnings.catch_warnings(), torch.no_grad():
         # The older exporter, on purpose: its graphs keep to opset 17 and IR 8, as TensorRT 10.3
-        # on a Jetson wants them.
-        warnings.filterwarnings(
-            "ignore", message="You are using the legacy TorchScript-based ONNX export",
-            category=DeprecationWarning,
-        )  # fmt: skip
+        # on a Jetson wants them. It is deprecated, and so is a private function that it calls.
+        for message in (
+            "You are using the legacy TorchScript-based",
+            "The feature will be removed",
+        ):
+            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
         torch.onnx.export(
-            detector, arguments, traced, dynamo=False, opset_version=OPSET,
+            detector, arguments, file, dynamo=False, opset_version=OPSET,
             input_names=list(tensors), output_names=list(OUTPUT_NAMES),
         )  # fmt: skip
-        model = onnx.load(traced)
-    model.ir_version = min(model.ir_version, MAX_IR_VERSION)
-    return model.SerializeToString()
+
+
+def _check_size(file: Path) -> None:
+    n_bytes = file.stat().st_size
+    if n_bytes > MAX_GRAPH_BYTES:
+        raise GraphError(
+            f"the graph takes {n_bytes / 1e9:.1f} GB, at most {MAX_GRAPH_BYTES / 1e9:.1f} GB "
+            f"can be shipped; choose a smaller network or memory bank"
+        )
 
 
 def _specs(model: onnx.ModelProto) -> tuple[Specs, Specs]:

@@ -16,6 +16,10 @@ from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.errors import WeightsError
 
 CAFFE_MEAN_BGR = (104.0, 117.0, 123.0)
+# No layer pads at its left and top, so maps drift to the right and down, by half a cell and more.
+# Moving the picture by 4 px puts cells within 4 px of the middle of what they describe, and makes
+# every size come out even.
+CENTRED = (4, -3, 4, -3)
 # name: (channels in, squeezed, expanded); what comes out is twice the expanded
 FIRES = {
     "fire2": (64, 16, 64), "fire3": (128, 16, 64),
@@ -43,7 +47,7 @@ class Fire(nn.Module):
 class SqueezeNet(Backbone):
     """SqueezeNet 1.1 up to its last fire module.
 
-    Pictures of a multiple of 16 px give maps at exactly a quarter, an eighth and a sixteenth.
+    Pictures of a multiple of 16 px give maps at exactly an eighth and a sixteenth.
     """
 
     name = "squeezenet_v1.1"
@@ -66,6 +70,7 @@ class SqueezeNet(Backbone):
     def features(self, picture: Tensor) -> tuple[Tensor, ...]:
         """Give (B, 256, H/8, W/8) of fire5 and (B, 512, H/16, W/16) of fire9."""
         x = picture.flip(1) - self.mean  # Caffe: blue first, 0..255
+        x = nnf.pad(x, CENTRED)
         x = nnf.relu(self.conv1(x))
         x = self._run(_pool(x), "fire2", "fire3")
         at_8 = self._run(_pool(x), "fire4", "fire5")

@@ -22,6 +22,8 @@ class PretrainConfig(BaseModel):
         width: Multiplies the channels of every layer.
         input_px: Side of the pictures the teacher sees in distillation; the backbone sees twice
             that. Self-supervision looks at patches and has no use for it.
+        n_pictures: How many pictures patches are cut from in self-supervision, or targets are
+            measured on in distillation.
         batch: Pictures a step in distillation, patches a step in self-supervision.
     """
 
@@ -36,6 +38,7 @@ class PretrainConfig(BaseModel):
     batch: int = Field(default=64, ge=2, le=1024)
     lr: float = Field(default=2e-4, gt=0, le=0.1)
     weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
+    n_pictures: int = Field(default=256, ge=1)
     input_px: int = Field(default=256, ge=64, le=1024, multiple_of=32)
     seed: int = Field(default=0, ge=0)
     device: DeviceName = "cpu"

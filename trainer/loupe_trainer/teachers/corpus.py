@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from loupe_edge.pictures import list_pictures, read_rgb
+from loupe_edge.pictures import PICTURE_SUFFIXES, list_pictures, read_rgb
 from loupe_trainer.teachers.textures import draw_texture
 
 Rgb = npt.NDArray[np.uint8]
@@ -44,7 +44,8 @@ class FolderCorpus:
     """Reads the pictures of a folder and its subfolders; aspect is not kept."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths = list_pictures(folder)
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        self._paths = paths or list_pictures(folder)  # the latter says what is wrong
         self.name = folder.name
 
     def picture(self, rng: np.random.Generator, height_px: int, width_px: int) -> Rgb:

@@ -23,7 +23,6 @@ from loupe_trainer.teachers.pdn import STRIDE_PX, Pdn, teacher_network
 LAYER_DIMENSIONS = 1024
 NEIGHBOURHOOD = 3
 GREY_SHARE = 0.1
-N_STATISTICS_PICTURES = 256
 
 
 def distil(
@@ -109,7 +108,7 @@ def _target_statistics(
 ) -> tuple[Tensor, Tensor]:
     """Give each channel's mean and spread over some pictures, (1, C, 1, 1)."""
     rng = np.random.default_rng((config.seed, 2**31))
-    n_batches = max(1, N_STATISTICS_PICTURES // config.batch)
+    n_batches = max(1, config.n_pictures // config.batch)
     device = open_device(config.device)
     means, squares = [], []
     for _ in progress.track(range(n_batches), "measuring the backbone"):

@@ -26,12 +26,12 @@ from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX, Pdn, teacher_network
 Rgb = npt.NDArray[np.uint8]
 
 MARGIN = 1.0
+MIN_SPREAD = 1e-6
 MAX_SHIFT_PX = 4
 MAX_ZOOM = 3.0
 GREY_SHARE = 0.1
 BRIGHTNESS = 0.1
 NOISE = 0.02
-N_PICTURES = 256
 PICTURE_PX = 256
 
 
@@ -51,7 +51,7 @@ def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progr
     network = place(teacher_network(config.shape), device)
     optimiser = adam(network.parameters(), config.lr, config.weight_decay)
     rng = np.random.default_rng(config.seed)
-    pictures = [corpus.picture(rng, PICTURE_PX, PICTURE_PX) for _ in range(N_PICTURES)]
+    pictures = [corpus.picture(rng, PICTURE_PX, PICTURE_PX) for _ in range(config.n_pictures)]
     with progress.task("learning to describe patches", config.steps) as task:
         for step in range(config.steps):
             anchors, positives = _draw_pairs(pictures, config.batch, rng, device)
@@ -66,31 +66,46 @@ def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progr
 
 
 def teacher_loss(anchors: Tensor, positives: Tensor) -> Tensor:
-    """Sum the triplet and the compactness loss of (B, C) descriptions."""
+    """Sum the triplet and the compactness loss of (B, C) descriptions.
+
+    Both look at descriptions in units of each channel's spread over the batch, as the student
+    will, so that neither can be satisfied by scale alone.
+    """
+    both = torch.cat((anchors, positives))
+    unit = (both - both.mean(0)) / (both.std(0) + MIN_SPREAD)
+    anchors, positives = unit.chunk(2)
     return triplet_loss(anchors, positives) + compactness_loss(anchors)
 
 
 def triplet_loss(anchors: Tensor, positives: Tensor) -> Tensor:
-    """Ask that a pair be closer than either of it is to a stranger, by a margin.
+    """Ask that a pair be closer than either of it is to any stranger, by a margin.
 
-    The stranger is the next pair of the batch. The anchor is swapped for its positive where that
-    is the harder question: the smaller of both distances counts.
+    Distances are channel means, so that the margin means the same for every width. The stranger
+    is the nearest in the batch. The anchor is swapped for its positive where that is the harder
+    question: the smaller of both distances counts.
     """
-    strangers = anchors.roll(1, dims=0)
-    to_positive = (anchors - positives).square().sum(1)
-    to_stranger = torch.minimum(
-        (anchors - strangers).square().sum(1), (positives - strangers).square().sum(1)
+    n_channels = anchors.shape[1]
+    to_positive = (anchors - positives).square().mean(1)
+    to_others = torch.minimum(
+        _squared_distances(anchors, anchors), _squared_distances(positives, anchors)
     )
+    own = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
+    to_stranger = (to_others / n_channels).masked_fill(own, torch.inf).amin(1)
     return nnf.relu(MARGIN + to_positive - to_stranger).mean()
 
 
 def compactness_loss(described: Tensor) -> Tensor:
     """Average the squared correlation between channels over the batch, (B, C)."""
     centred = described - described.mean(0)
-    unit = nnf.normalize(centred, dim=0, eps=1e-6)
+    unit = nnf.normalize(centred, dim=0, eps=MIN_SPREAD)
     correlation = unit.T @ unit  # (C, C)
     n = correlation.shape[0]
     return (correlation.square().sum() - correlation.diagonal().square().sum()) / n
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Give (A, B) from (A, C) and (B, C), summed over channels."""
+    return a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T
 
 
 def _draw_pairs(

@@ -1,0 +1,318 @@
+"""The loop: resumable to the bit, deterministic, and free of the five classic mistakes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from loupe_models.errors import ThresholdError
+from loupe_models.preprocess import Tensors
+from loupe_trainer.errors import RecipeError, RunError, TrainingError
+from loupe_trainer.methods import get_method
+from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
+from loupe_trainer.methods.efficientad.config import EfficientAdConfig
+from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
+from loupe_trainer.methods.efficientad.pictures import StepSource, recolour, stack_samples
+from loupe_trainer.methods.efficientad.teacher_answers import TeacherAnswers, channel_statistics
+from loupe_trainer.methods.efficientad.training import Networks, make_optimiser, step_losses
+from loupe_trainer.optimisation import learning_rate
+from loupe_trainer.progress import Progress, SilentProgress, Task
+from loupe_trainer.run import RunFolder
+from loupe_trainer.teachers.corpus import TextureCorpus
+from loupe_trainer.teachers.normalise import ImageNetNormalise
+from loupe_trainer.teachers.pdn import Pdn, PdnShape, student_network, teacher_network
+
+TINY = PdnShape("S", 0.07)
+SIZE_HW = (128, 160)
+
+
+def make_samples(n: int, seed: int) -> list[Tensors]:
+    rng = np.random.default_rng(seed)
+    return [{"rgb": TextureCorpus().picture(rng, *SIZE_HW)[None]} for _ in range(n)]
+
+
+def settings(**more: object) -> dict[str, object]:
+    return {
+        "width_px": SIZE_HW[1], "height_px": SIZE_HW[0], "steps": 6, "lr": 1e-3, "log_every": 1,
+        "checkpoint_every": 2, "n_penalty_pictures": 4,
+        "pretrain": {"width": TINY.width, "steps": 3, "batch": 8, "n_pictures": 4},
+    } | more  # fmt: skip
+
+
+def read_losses(run: RunFolder) -> dict[int, dict[str, float]]:
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    return {line["step"]: line for line in map(json.loads, lines)}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the code under test may catch it."""
+
+
+class KilledAt(SilentProgress):
+    """Kills the run in the middle of a task."""
+
+    def __init__(self, name: str, step: int) -> None:
+        self.name, self.step = name, step
+
+    def task(self, name: str, total: int, done: int = 0):  # type: ignore[no-untyped-def]
+        outer, manager = self, super().task(name, total, done)
+        if name != self.name:
+            return manager
+
+        class Deadly:
+            n = done
+
+            def __enter__(self) -> Task:
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                return None
+
+            def advance(self, n: int = 1, note: str = "") -> None:  # noqa: ARG002
+                self.n += n
+                if self.n == outer.step:
+                    raise Killed
+
+        return Deadly()
+
+
+def fit(run: RunFolder, progress: Progress, **more: object) -> EfficientAdDetector:
+    method = get_method("efficientad", settings(**more), 5, Path())
+    detector = method.fit(make_samples(5, 0), run, progress)
+    assert isinstance(detector, EfficientAdDetector)
+    return detector
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 4])
+def test_a_killed_run_goes_on_to_the_same_losses_and_weights(
+    tmp_path: Path, killed_at: int
+) -> None:
+    whole, broken = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
+    expected = fit(whole, SilentProgress())
+    with pytest.raises(Killed):
+        fit(broken, KilledAt("learning good parts", killed_at))
+    resumed = fit(broken, SilentProgress())
+    assert read_losses(broken) == read_losses(whole)
+    assert sorted(read_losses(whole)) == [1, 2, 3, 4, 5, 6]
+    for key, value in expected.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_finished_run_comes_back_without_another_step(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    first = fit(run, SilentProgress())
+    n_lines = len((tmp_path / "metrics.jsonl").read_text().splitlines())
+    again = fit(run, SilentProgress())
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == n_lines
+    rgb = torch.from_numpy(np.asarray(make_samples(1, 1)[0]["rgb"]))
+    with torch.no_grad():
+        assert torch.equal(first(rgb)[0], again(rgb)[0])
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    fit(RunFolder(tmp_path), SilentProgress())
+    with pytest.raises(RunError, match="other settings"):
+        fit(RunFolder(tmp_path), SilentProgress(), lr=2e-3)
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    fit(run, SilentProgress(), steps=60, batch=2)
+    losses = read_losses(run)
+    for name in ("hard", "total"):
+        first = np.mean([losses[step][name] for step in range(1, 6)])
+        last = np.mean([losses[step][name] for step in range(56, 61)])
+        assert last < 0.9 * first, name
+
+
+def test_defects_stand_out_after_training(tmp_path: Path) -> None:
+    """Parts of one kind: a blot in one place must light up there and nowhere else."""
+    rng = np.random.default_rng(0)
+    part = TextureCorpus().picture(rng, *SIZE_HW).astype(np.int16)
+    noisy = [np.clip(part + rng.normal(0, 3, part.shape), 0, 255) for _ in range(12)]
+    samples = [{"rgb": picture.astype(np.uint8)[None]} for picture in noisy]
+    method = get_method("efficientad", settings(steps=150), 0, Path())
+    detector = method.fit(samples[:8], RunFolder(tmp_path), SilentProgress())
+    method.normalise(detector, samples[8:11])
+    good = np.asarray(samples[11]["rgb"]).copy()
+    bad = good.copy()
+    bad[:, 60:72, 80:92] = (255, 0, 255)
+    with torch.no_grad():
+        good_map, good_score = detector(torch.from_numpy(good))
+        bad_map, bad_score = detector(torch.from_numpy(bad))
+    assert float(bad_score) > 3 * max(float(good_score), 0.1)
+    y, x = np.unravel_index(int((bad_map - good_map).argmax()), SIZE_HW)
+    assert 44 <= y < 88
+    assert 64 <= x < 108
+
+
+# --- the five classic mistakes -------------------------------------------------------------
+
+
+def make_networks() -> Networks:
+    torch.manual_seed(0)
+    return Networks(teacher_network(TINY), student_network(TINY), Autoencoder(TINY, SIZE_HW))
+
+
+def test_classic_1_one_adam_and_not_adamw_over_student_and_autoencoder() -> None:
+    networks = make_networks()
+    optimiser = make_optimiser(networks, EfficientAdConfig())
+    assert type(optimiser) is torch.optim.Adam
+    (group,) = optimiser.param_groups
+    assert (group["lr"], group["weight_decay"]) == (1e-4, 1e-5)
+    assert not group["decoupled_weight_decay"]
+    held = {id(p) for p in group["params"]}
+    assert held == {id(p) for m in networks.trained.values() for p in m.parameters()}
+    rates = [learning_rate(1e-4, step, 70_000) for step in (0, 66_499, 66_500, 69_999)]
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_classic_2_padding_is_off_in_anomaly_detection(tmp_path: Path) -> None:
+    detector = fit(RunFolder(tmp_path), SilentProgress())
+    for network in (detector.teacher, detector.student):
+        assert all(m.padding == (0, 0) for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+        assert all(m.padding == 0 for m in network.modules() if isinstance(m, torch.nn.AvgPool2d))
+    local_map, _ = detector.raw_maps(torch.zeros(1, *SIZE_HW, 3, dtype=torch.uint8))
+    assert local_map.shape[2:] == (SIZE_HW[0] // 4 - 8, SIZE_HW[1] // 4 - 8)
+
+
+def test_classic_3_quantiles_come_from_held_out_raw_maps(tmp_path: Path) -> None:
+    method = get_method("efficientad", settings(), 5, Path())
+    detector = method.fit(make_samples(5, 0), RunFolder(tmp_path), SilentProgress())
+    assert isinstance(detector, EfficientAdDetector)
+    untouched = (float(detector.local_scale.low), float(detector.local_scale.high))
+    assert untouched == pytest.approx((0.0, 0.1))  # fitting alone sets no scale
+    held_out = make_samples(4, 9)
+    method.normalise(detector, held_out)
+    with torch.no_grad():
+        raw = [detector.raw_maps(torch.from_numpy(np.asarray(s["rgb"]))) for s in held_out]
+    for branch, scale in enumerate((detector.local_scale, detector.global_scale)):
+        pixels = np.concatenate([maps[branch].numpy().ravel() for maps in raw])
+        assert float(scale.low) == pytest.approx(np.quantile(pixels, 0.9), rel=1e-5)
+        assert float(scale.high) == pytest.approx(np.quantile(pixels, 0.995), rel=1e-5)
+        scaled = scale(torch.tensor([float(scale.low), float(scale.high)]))
+        assert scaled.tolist() == pytest.approx([0.0, 0.1], abs=1e-6)
+
+
+def test_classic_4_teacher_statistics_are_those_of_unpadded_training_pictures(
+    tmp_path: Path,
+) -> None:
+    detector = fit(RunFolder(tmp_path), SilentProgress())
+    normalise = ImageNetNormalise()
+    with torch.no_grad():
+        features = torch.cat(
+            [
+                detector.teacher(
+                    normalise(torch.from_numpy(np.asarray(s["rgb"])).float().permute(0, 3, 1, 2))
+                )
+                for s in make_samples(5, 0)
+            ]
+        ).double()
+    assert features.mean((0, 2, 3)).abs().max() < 1e-3
+    spread = features.square().mean((0, 2, 3)).sqrt()
+    assert (spread - 1).abs().max() < 1e-3
+
+
+def test_classic_5_pictures_are_normalised_once(tmp_path: Path) -> None:
+    detector = fit(RunFolder(tmp_path), SilentProgress())
+    assert sum(isinstance(m, ImageNetNormalise) for m in detector.modules()) == 1
+    seen: list[torch.Tensor] = []
+    for network in (detector.teacher, detector.student, detector.autoencoder):
+        network.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    rgb = np.asarray(make_samples(1, 2)[0]["rgb"])
+    detector(torch.from_numpy(rgb))
+    mean, std = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
+    expected = torch.from_numpy((rgb / 255 - mean) / std).permute(0, 3, 1, 2).float()
+    assert len(seen) == 3
+    for picture in seen:
+        torch.testing.assert_close(picture, expected, rtol=1e-5, atol=1e-5)
+
+
+# --- the pieces ------------------------------------------------------------------------------
+
+
+def test_the_autoencoders_gradient_comes_from_both_of_its_losses() -> None:
+    networks = make_networks()
+    pictures = stack_samples(make_samples(2, 0))
+    source = StepSource(pictures, pictures, 1, 0)
+    answers = TeacherAnswers(networks.teacher, pictures, 10)
+    losses = step_losses(networks, source.draw(0), answers)
+    weight = networks.autoencoder.head[-1].weight
+    assert isinstance(weight, torch.Tensor)
+    (gradient,) = torch.autograd.grad(losses.student_autoencoder, weight, retain_graph=True)
+    assert float(gradient.abs().sum()) > 0
+    (gradient,) = torch.autograd.grad(losses.hard, weight, allow_unused=True, retain_graph=True)
+    assert gradient is None
+
+
+def test_cached_answers_equal_fresh_ones() -> None:
+    teacher, pictures = teacher_network(TINY), stack_samples(make_samples(3, 0))
+    roomy, cramped = TeacherAnswers(teacher, pictures, 100), TeacherAnswers(teacher, pictures, 0)
+    rows = np.array([2, 0])
+    first = roomy.of(rows)
+    assert torch.equal(first, roomy.of(rows))
+    assert torch.equal(first, cramped.of(rows))
+
+
+def test_every_picture_is_seen_once_an_epoch_in_a_new_order() -> None:
+    pictures = stack_samples(make_samples(5, 0))
+    source = StepSource(pictures, None, 1, 0)
+    epochs = [[int(source.draw(5 * e + i).rows[0]) for i in range(5)] for e in range(3)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_recolouring_stays_within_a_fifth() -> None:
+    rng = np.random.default_rng(0)
+    grey = torch.full((3, 8, 8), 100.0)
+    values = {round(float(recolour(grey, rng).mean()), 3) for _ in range(60)}
+    assert min(values) >= 80
+    assert max(values) <= 120
+    assert len(values) > 10
+
+
+def test_blank_pictures_cannot_teach() -> None:
+    blank = np.zeros((2, 128, 128, 3), np.uint8)
+    with pytest.raises(TrainingError, match="the same of every pixel"):
+        channel_statistics(teacher_network(TINY), blank, SilentProgress())
+
+
+class _Constant(Pdn):
+    """Answers the same everywhere, as a student does whose training collapsed."""
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        grid = (picture.shape[2] // 4 - 8, picture.shape[3] // 4 - 8)
+        return torch.ones(1, self.channels, *grid)
+
+
+def test_a_map_without_a_scale_is_refused_with_what_to_collect() -> None:
+    n = TINY.feature_channels
+    detector = EfficientAdDetector(
+        _Constant(TINY, n), _Constant(TINY, 2 * n), Autoencoder(TINY, SIZE_HW).eval()
+    )
+    method = get_method("efficientad", settings(), 0, Path())
+    with pytest.raises(ThresholdError, match="at least 10 different good parts"):
+        method.normalise(detector, make_samples(2, 0))
+    with pytest.raises(ThresholdError, match="held out"):
+        method.normalise(detector, [])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"stepz": 3}, "fit.stepz: unknown key"),
+        ({"steps": 0}, "fit.steps"),
+        ({"width_px": 100}, "multiple of 32"),
+        ({"pretrain": {"widht": 1}}, "fit.pretrain.widht: unknown key"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(more: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        get_method("efficientad", settings(**more), 0, Path())
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(RecipeError, match="efficientad"):
+        get_method("efficientnet", {}, 0, Path())

@@ -1,0 +1,149 @@
+"""Teachers: their losses, their corpora, their file."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from loupe_trainer.errors import RecipeError, WeightsError
+from loupe_trainer.progress import SilentProgress
+from loupe_trainer.teachers.config import PretrainConfig
+from loupe_trainer.teachers.corpus import (
+    FolderCorpus,
+    MixedCorpus,
+    PictureCorpus,
+    TextureCorpus,
+    open_corpus,
+)
+from loupe_trainer.teachers.distil import embed
+from loupe_trainer.teachers.pretrain import pretrain
+from loupe_trainer.teachers.selfsupervised import compactness_loss, triplet_loss
+from loupe_trainer.teachers.weights import load_teacher
+
+TINY = {"width": 0.07, "steps": 3, "batch": 8, "n_pictures": 8}
+
+
+def test_triplet_takes_the_nearest_stranger_and_swaps_the_anchor() -> None:
+    anchors = torch.tensor([[0.0, 0.0], [4.0, 0.0], [90.0, 0.0]])
+    positives = anchors.clone()
+    positives[0, 0] = 1.0
+    # pair 0: to its positive 1/2; to the nearest stranger min(16, 9)/2, and the margin is 1
+    assert float(triplet_loss(anchors, positives)) == 0.0
+    positives[0, 0] = 3.0  # to its positive 9/2; to the nearest stranger min(16, 1)/2
+    assert float(triplet_loss(anchors, positives)) == pytest.approx((1 + 4.5 - 0.5) / 3)
+
+
+def test_compactness_asks_for_uncorrelated_channels_whatever_the_sign() -> None:
+    rng = torch.Generator().manual_seed(0)
+    one = torch.randn(4096, 1, generator=rng)
+    alike = torch.cat((one, one), dim=1)
+    opposed = torch.cat((one, -one), dim=1)
+    independent = torch.randn(4096, 2, generator=rng)
+    assert float(compactness_loss(alike)) == pytest.approx(1, abs=1e-4)
+    assert float(compactness_loss(opposed)) == pytest.approx(1, abs=1e-4)
+    assert float(compactness_loss(independent)) < 0.01
+
+
+def test_embedding_averages_over_neighbours_and_layers() -> None:
+    flat = torch.full((2, 7, 16, 16), 3.0)
+    deep = torch.full((2, 11, 8, 8), 5.0)
+    described = embed((flat, deep), (16, 16), 6)
+    assert described.shape == (2, 6, 16, 16)
+    inside = described[:, :, 3:-3, 3:-3]
+    torch.testing.assert_close(inside[:, :3], torch.full_like(inside[:, :3], 3.0))
+    torch.testing.assert_close(inside[:, 3:], torch.full_like(inside[:, 3:], 5.0))
+
+
+def test_a_teacher_keeps_its_answers_and_its_origin(tmp_path: Path) -> None:
+    config = PretrainConfig.model_validate(TINY)
+    file = tmp_path / "teacher.safetensors"
+    made = pretrain(config, file, SilentProgress())
+    loaded = load_teacher(file)
+    assert loaded.origin == made.origin
+    assert loaded.origin.corpus == "procedural textures"
+    assert loaded.origin.sha256 is None
+    assert loaded.network.shape == config.shape
+    picture = torch.randn(1, 3, 64, 64)
+    assert torch.equal(loaded.network(picture), made.network(picture))
+    assert not any(p.requires_grad for p in loaded.network.parameters())
+
+
+def test_pretraining_is_deterministic_and_the_seed_matters(tmp_path: Path) -> None:
+    hashes = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = PretrainConfig.model_validate(TINY | {"seed": seed})
+        made = pretrain(config, tmp_path / name, SilentProgress())
+        hashes.append(made.network.last.weight)
+    assert torch.equal(hashes[0], hashes[1])
+    assert not torch.equal(hashes[0], hashes[2])
+
+
+def test_self_supervision_pulls_a_patch_and_its_twin_together(tmp_path: Path) -> None:
+    """After a little training twins are closer than strangers, on textures never seen."""
+    from loupe_trainer.teachers.selfsupervised import _draw_pairs
+
+    config = PretrainConfig.model_validate(
+        TINY | {"steps": 60, "batch": 32, "n_pictures": 64, "lr": 1e-3}
+    )
+    teacher = pretrain(config, tmp_path / "t.safetensors", SilentProgress())
+    rng = np.random.default_rng(99)
+    pictures = [TextureCorpus().picture(rng, 128, 128) for _ in range(32)]
+    anchors, positives = _draw_pairs(pictures, 64, rng, torch.device("cpu"))
+    with torch.no_grad():
+        a, p = teacher.network(anchors).flatten(1), teacher.network(positives).flatten(1)
+    twins, strangers = (a - p).square().sum(1), (a - a.roll(1, 0)).square().sum(1)
+    assert float((twins < strangers).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "no such teacher"), (b"junk" * 8, "not a whole teacher")]
+)
+def test_a_file_that_is_no_teacher_is_refused(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    file = tmp_path / "teacher.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        load_teacher(file)
+
+
+def test_a_truncated_teacher_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.safetensors"
+    pretrain(PretrainConfig.model_validate(TINY), file, SilentProgress())
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="not a whole teacher"):
+        load_teacher(file)
+
+
+def test_a_backbone_without_weights_is_refused(tmp_path: Path) -> None:
+    config = PretrainConfig(backbone="squeezenet")
+    with pytest.raises(RecipeError, match="backbone_weights"):
+        pretrain(config, tmp_path / "teacher.safetensors", SilentProgress())
+
+
+def test_textures_vary_and_the_generator_decides() -> None:
+    first = TextureCorpus().picture(np.random.default_rng(1), 64, 96)
+    again = TextureCorpus().picture(np.random.default_rng(1), 64, 96)
+    other = TextureCorpus().picture(np.random.default_rng(2), 64, 96)
+    assert first.shape == (64, 96, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    rng = np.random.default_rng(0)
+    spreads = [TextureCorpus().picture(rng, 64, 64).std() for _ in range(40)]
+    assert np.median(spreads) > 15
+
+
+def test_folders_and_mixtures_give_pictures_of_the_size_asked_for(tmp_path: Path) -> None:
+    rgb = np.zeros((20, 30, 3), np.uint8)
+    rgb[..., 0] = 200
+    cv2.imwrite(str(tmp_path / "red.png"), rgb[..., ::-1])
+    rng = np.random.default_rng(0)
+    red = FolderCorpus(tmp_path).picture(rng, 40, 50)
+    assert red.shape == (40, 50, 3)
+    assert (red[..., 0] == 200).all()
+    mixed = MixedCorpus(open_corpus(tmp_path), PictureCorpus("blank", [np.zeros_like(rgb)]))
+    assert {int(mixed.picture(rng, 8, 8).max()) for _ in range(20)} == {0, 200}
