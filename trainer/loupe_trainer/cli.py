@@ -43,19 +43,19 @@ Run = Annotated[Path, typer.Argument(help="The --out folder of a training run.")
 def main() -> None:
     """Run the command line; a fault or bad input is one message, never a traceback."""
     try:
-        status = app(standalone_mode=False)
+        app()
     except LoupeError as error:
         err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_status)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("loupe-trainer: interrupted; the same command, with the same --out, continues")
-        sys.exit(INTERRUPTED)
     except OSError as error:
         err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)
+    except SystemExit as end:  # typer has caught the interrupt, and says nothing
+        if end.code == INTERRUPTED:
+            err.print(
+                "loupe-trainer: interrupted; the same command, with the same --out, continues"
+            )
+        raise
 
 
 @app.command()

@@ -1,0 +1,138 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from loupe_trainer import cli
+
+COMMAND = Path(sys.executable).with_name("loupe-trainer")
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Type a command in this process; gives its status and what it wrote."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["loupe-trainer", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return ended.value.code or 0, " ".join((told.out + told.err).split())
+
+    return run
+
+
+@pytest.mark.usefixtures("spots")
+def test_train_evaluate_export_report(typed, mvtec_folder, recipe_file, tmp_path):
+    out = tmp_path / "run"
+    status, told = typed("train", recipe_file, "--data", mvtec_folder, "--out", out)
+    assert status == 0
+    assert "image AUROC" in told
+    assert str(out / "bundle") in told
+
+    elsewhere = tmp_path / "evaluation"
+    status, told = typed(
+        "evaluate", out / "bundle", out / "split" / "test.jsonl", "--out", elsewhere
+    )
+    assert status == 0
+    metrics = json.loads((elsewhere / "metrics.json").read_text())
+    assert metrics == json.loads((out / "evaluation" / "metrics.json").read_text())
+
+    assert typed("export", out, "--out", tmp_path / "copy")[0] == 0
+    assert (tmp_path / "copy" / "manifest.json").is_file()
+    (out / "evaluation" / "report.html").unlink()
+    assert typed("report", out)[0] == 0
+    assert (out / "evaluation" / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("spots")
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "{tmp}/absent.toml"], "no such recipe"),
+        (["train", "{recipe}"], "names no data; add `--data PLACE`"),
+        (["train", "{recipe}", "--data", "{tmp}/absent"], "no such file or folder"),
+        (["train", "{recipe}", "--data", "{tmp}/empty"], "no picture in it"),
+        (["train", "{recipe}", "--data", "{tmp}/one"], "1 good part, "),
+        (["train", "{recipe}", "--data", "{tmp}/text"], "not a picture that can be read"),
+        (["train", "{recipe}", "--data", "{tmp}/mixed"], "must hold good parts only"),
+        (["train", "{recipe}", "--set", "split.fitt=1"], "split.fitt: unknown key"),
+        (["train", "{recipe}", "--set", "fit"], "write KEY=VALUE"),
+        (["train", "{recipe}", "--data", "{good}", "--set", "method=magic"], "no method 'magic'"),
+        (["train", "{recipe}", "--data", "{good}", "--set", "mode=depth"], "serves rgb, not"),
+        (
+            ["train", "{recipe}", "--data", "{good}", "--set", "threshold.false_reject_rate=0.01"],
+            "which takes 299",
+        ),
+        (["evaluate", "{tmp}/absent", "{good}"], "not a folder; give the folder that holds"),
+        (["export", "{tmp}"], "no readable run.json"),
+        (["report", "{tmp}"], "no readable run.json"),
+        (["pretrain", "--out", "{tmp}/t", "--set", "stepps=1"], "stepps: unknown key"),
+        (["pretrain", "--out", "{tmp}/t", "--backbone", "alexnet"], "backbone"),
+        (["pretrain", "--out", "{tmp}/t", "--backbone", "squeezenet"], "weights"),
+    ],
+)
+def test_bad_input_says_what_to_do_and_exits_2(
+    typed, words, says, recipe_file, plain_folder, tmp_path
+):
+    for name in ("empty", "one", "text", "mixed"):
+        (tmp_path / name).mkdir()
+    first = sorted(plain_folder.iterdir())[0]
+    shutil.copy(first, tmp_path / "one" / "a.png")
+    shutil.copytree(plain_folder, tmp_path / "text", dirs_exist_ok=True)
+    (tmp_path / "text" / "b.png").write_text("hello")
+    shutil.copy(first, tmp_path / "mixed" / "scratch-1.png")
+    places = {"tmp": tmp_path, "recipe": recipe_file, "good": plain_folder}
+    out = ["--out", str(tmp_path / "run")] if words[0] == "train" else []
+    status, told = typed(*(w.format(**places) for w in words), *out)
+    assert status == 2, told
+    assert says in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "export", "report", "pretrain", "backbones"]
+)
+def test_every_command_explains_itself(typed, command):
+    status, told = typed(command, "--help")
+    assert status == 0
+    assert "Usage: loupe-trainer" in told
+    assert command in typed("--help")[1]
+
+
+def test_backbones(typed):
+    status, told = typed("backbones")
+    assert status == 0
+    assert "squeezenet" in told
+
+
+def test_wrong_usage_exits_2(typed):
+    assert typed("train")[0] == 2
+    assert typed("no-such-command")[0] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interrupted_run_says_how_to_go_on(plain_folder, tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        'name = "r"\nmethod = "efficientad"\n'
+        "[split]\nfit = 0.4\nthreshold = 0.4\n[threshold]\nfalse_reject_rate = 0.1\n"
+        "[fit]\nwidth_px = 128\nheight_px = 128\n"
+        "pretrain = { steps = 100000, batch = 8, width = 0.1 }\n"
+    )
+    command = [COMMAND, "train", recipe, "--data", plain_folder, "--out", tmp_path / "run"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 120
+        while not (tmp_path / "run" / "cache").exists() and time.monotonic() < until:
+            time.sleep(0.2)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told.decode()
+    assert b"the same command, with the same --out, continues" in told
