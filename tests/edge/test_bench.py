@@ -80,7 +80,7 @@ def test_golden_frames_are_timed_without_a_recording(tiny_bundle: Bundle, mode: 
 
 def test_golden_frames_go_round(tiny_bundle: Bundle) -> None:
     frames = list(golden_frames(tiny_bundle, "rgb", 5))
-    assert np.array_equal(frames[0].rgb, frames[2].rgb)
+    assert np.array_equal(np.asarray(frames[0].rgb), np.asarray(frames[2].rgb))
     assert len(frames) == 5
 
 

@@ -1,0 +1,92 @@
+"""What every benchmark shares: a figure is written with its command, its commit and its machine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from loupe_edge.machine import describe_machine
+from loupe_models.atomic import write_text
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A figure and the most (or, for `is_least`, the least) it may be."""
+
+    what: str
+    figure: float
+    limit: float
+    unit: str
+    is_least: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure keeps the limit; NaN does not."""
+        return self.figure >= self.limit if self.is_least else self.figure <= self.limit
+
+
+def finish(name: str, figures: Mapping[str, object], budgets: list[Budget]) -> int:
+    """Write `results/NAME.json` whole or not at all, and say how the budgets stand.
+
+    Returns:
+        The exit status: 1 where a budget does not hold.
+    """
+    document = {
+        "benchmark": name,
+        "command": _command(),
+        "commit": _commit(),
+        "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": describe_machine(),
+        "figures": figures,
+        "budgets": [
+            {
+                "what": budget.what,
+                "figure": round(budget.figure, 4),
+                "at least" if budget.is_least else "at most": budget.limit,
+                "unit": budget.unit,
+                "holds": budget.holds,
+            }
+            for budget in budgets
+        ],
+    }
+    path = RESULTS / f"{name}.json"
+    write_text(path, json.dumps(document, indent=1) + "\n")
+    for budget in budgets:
+        verdict = "holds" if budget.holds else "DOES NOT HOLD"
+        bound = "at least" if budget.is_least else "at most"
+        say(f"{budget.what}: {budget.figure:.3f} {budget.unit}, {bound} {budget.limit}: {verdict}")
+    say(f"written: {path.relative_to(REPOSITORY)}")
+    return 0 if all(budget.holds for budget in budgets) else 1
+
+
+def say(line: str) -> None:
+    """Tell the person who waits."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _command() -> str:
+    script = Path(sys.argv[0]).resolve()
+    return shlex.join(["python", str(script.relative_to(REPOSITORY)), *sys.argv[1:]])
+
+
+def _commit() -> dict[str, object]:
+    """Name the commit, and whether tracked files differ from it (results apart)."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS}")
+    return {"sha": _git("rev-parse", "HEAD"), "is_dirty": bool(changed)}
+
+
+def _git(*words: str) -> str:
+    told = subprocess.run(
+        ["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() if told.returncode == 0 else "unknown"
