@@ -51,7 +51,8 @@ def measure_parity(
             "image_score": _error(np.float32(answer.score), score, unit),
             "anomaly_map": _error(answer.anomaly_map, anomaly_map[0, 0], unit),
         }
-        worst = {name: max(worst[name], error) for name, error in errors.items()}
+        # np.maximum, because max() forgets a NaN
+        worst = {n: float(np.maximum(worst[n], error)) for n, error in errors.items()}
     bad = {name: error for name, error in worst.items() if not error <= TOLERANCE}
     if bad:
         said = ", ".join(f"{name} by {error:.2g}" for name, error in bad.items())

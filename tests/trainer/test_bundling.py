@@ -1,0 +1,163 @@
+"""Golden frames, parity and the Gaussian baseline: what a bundle's numbers rest on."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from loupe_models.frame import Frame, Label, Rect
+from loupe_models.gate import GateSpec
+from loupe_models.preprocess import Crop, PreprocessSpec, Resize
+from loupe_trainer.cache import View
+from loupe_trainer.errors import DataError, ParityError, TrainingError
+from loupe_trainer.export import export_onnx
+from loupe_trainer.gaussian_baseline import GaussianBaseline
+from loupe_trainer.golden import GoldenRule, choose_golden, spoil, write_golden
+from loupe_trainer.methods.base import Detector
+from loupe_trainer.parity import measure_parity, random_inputs
+from loupe_trainer.scorer import Scorer
+
+SIDE = 16
+VIEW = View(
+    gate=GateSpec(),
+    preprocess=PreprocessSpec(steps=(Crop(), Resize(width_px=SIDE, height_px=SIDE))),
+)
+
+
+class Brightness(Detector):
+    """The map is the brightness, the score its mean: easy to predict by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, rgb):
+        anomaly_map = rgb.to(torch.float32).permute(0, 3, 1, 2).mean(dim=1, keepdim=True)
+        anomaly_map = anomaly_map * self.gain
+        return anomaly_map, anomaly_map.mean(dim=(1, 2, 3))
+
+
+def flat(value, part="p"):
+    rgb = np.full((20, 24, 3), value, np.uint8)
+    return Frame.from_image(rgb, label=Label(part_id=part))
+
+
+def tensors(value):
+    return VIEW.tensors(flat(value))
+
+
+@pytest.fixture
+def scorer(tmp_path):
+    inputs, outputs = export_onnx(Brightness(), tensors(7), tmp_path / "g.onnx")
+    with Scorer(tmp_path / "g.onnx", inputs, outputs) as opened:
+        yield opened
+
+
+def test_golden_frames_are_clear_of_the_threshold(scorer):
+    rule = GoldenRule(VIEW, scorer, threshold=100.0, margin=5.0)
+    good = [flat(v) for v in (101, 97, 90, 20, 10)]
+    defects = [flat(v) for v in (103, 50, 200, 220, 240)]
+    golden = choose_golden(good, defects, rule)
+    assert [(g.score, g.decision) for g in golden] == [
+        (90.0, "good"), (20.0, "good"), (200.0, "defect"), (220.0, "defect"),
+    ]  # fmt: skip
+
+
+def test_a_spoiled_part_stands_in_for_a_defect(scorer):
+    rule = GoldenRule(VIEW, scorer, threshold=10.1, margin=0.05)
+    golden = choose_golden([flat(10)], [], rule)
+    assert [g.decision for g in golden] == ["good", "defect", "defect"]
+    assert 10.15 <= golden[1].score < golden[2].score < 20
+
+
+def test_a_network_that_objects_to_nothing_is_refused(scorer):
+    with pytest.raises(TrainingError, match="nor a spoiled part"):
+        choose_golden([flat(10)], [], GoldenRule(VIEW, scorer, threshold=200.0, margin=1.0))
+    with pytest.raises(TrainingError, match="no calibration frame passes"):
+        choose_golden([flat(10)], [], GoldenRule(VIEW, scorer, threshold=1.0, margin=1.0))
+
+
+def test_spoiling_touches_the_part_only_and_grows():
+    frame, region = flat(100), Rect(4, 4, 16, 12)
+    change = [np.abs(s.rgb.astype(int) - 100).sum(axis=-1) for s in spoil(frame, region)]
+    sums = [int(c.sum()) for c in change]
+    assert sums == sorted(sums)
+    assert sums[0] > 0
+    for moved in change:
+        moved = moved.copy()
+        moved[4:16, 4:20] = 0
+        assert not moved.any()
+    assert (frame.rgb == 100).all()
+
+
+def test_a_golden_frame_keeps_its_pixels(scorer, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = Frame.from_image(rng.integers(0, 99, (20, 24, 3), dtype=np.uint8))
+    [found] = [GoldenRule(VIEW, scorer, 100.0, 1.0).judge(frame)]
+    golden = write_golden(tmp_path, 3, found, None)
+    assert golden.rgb == "golden/rgb-3.png"
+    assert golden.rect_px == Rect(0, 0, 24, 20)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / golden.rgb))[..., ::-1], frame.rgb)
+
+
+def test_parity_of_an_export_and_of_another_network(scorer):
+    scores = [10.0, 11.0, 12.0]
+    inputs = [tensors(10), *random_inputs(tensors(10), seed=1)]
+    errors = measure_parity(Brightness(), scorer, inputs, scores)
+    assert max(errors.values()) < 1e-3
+    other = Brightness()
+    with torch.no_grad():
+        other.gain.fill_(1.001)
+    with pytest.raises(ParityError, match="differs from the network: image_score"):
+        measure_parity(other, scorer, inputs, scores)
+
+
+def test_parity_does_not_take_nan_for_an_answer(scorer):
+    other = Brightness()
+    with torch.no_grad():
+        other.gain.fill_(float("nan"))
+    with pytest.raises(ParityError):
+        measure_parity(other, scorer, [tensors(10)], [10.0, 11.0])
+
+
+def test_random_inputs_are_of_the_kind_the_graph_takes():
+    like = {
+        "rgb": np.zeros((1, 8, 8, 3), np.uint8),
+        "xyz": np.array([[[[0.0, 0, 0], [0.1, 0.2, 0.5]]]], np.float32),
+        "valid": np.array([[[0, 1]]], np.uint8),
+    }
+    for made in random_inputs(like, seed=0):
+        assert {n: (a.shape, a.dtype) for n, a in made.items()} == {
+            n: (a.shape, a.dtype) for n, a in like.items()
+        }
+        assert (made["xyz"][0, 0, 0] == 0).all()
+        assert (made["valid"] == like["valid"]).all()
+        assert made["rgb"].std() > 50
+
+
+def test_gaussian_baseline_by_hand():
+    rng = np.random.default_rng(0)
+    crops = [rng.normal(100, 8, (1, 24, 24, 3)).round().astype(np.uint8) for _ in range(200)]
+    baseline = GaussianBaseline.fit(crops)
+    assert baseline.mean.shape == (24, 24, 3)
+    assert abs(float(baseline.mean.mean()) - 100) < 0.2
+    assert baseline.std.min() >= 1
+    odd = crops[0].copy()
+    odd[0, 8:16, 8:16] = 160
+    plain, spotted = baseline.score(crops[0]), baseline.score(odd)
+    assert plain < 6
+    inside = (160 - baseline.mean[12, 12]) / baseline.std[12, 12]
+    assert spotted == pytest.approx(float(inside.max()), rel=0.5)
+    assert spotted > 3 * plain
+
+
+def test_gaussian_baseline_is_saved_without_pickle(tmp_path):
+    baseline = GaussianBaseline.fit([np.zeros((4, 4, 3), np.uint8)])
+    baseline.save(tmp_path / "b.npz")
+    again = GaussianBaseline.load(tmp_path / "b.npz")
+    np.testing.assert_array_equal(again.std, baseline.std)
+    (tmp_path / "b.npz").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match="not a readable baseline"):
+        GaussianBaseline.load(tmp_path / "b.npz")
+    with pytest.raises(DataError, match="no crop"):
+        GaussianBaseline.fit([])

@@ -1,0 +1,62 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from loupe_calibration.errors import BadInputError
+from loupe_trainer.data.opening import Reading, open_data
+from loupe_trainer.errors import DataError
+
+
+@pytest.fixture
+def index(tmp_path):
+    for i in range(3):
+        picture = np.random.default_rng(i).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(tmp_path / f"{i}.png"), picture)
+    assert cv2.imwrite(str(tmp_path / "m.png"), np.eye(12, 16, dtype=np.uint8) * 255)
+
+    def write(*lines):
+        file = tmp_path / "index.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return file
+
+    return write
+
+
+def test_lines_become_items(index, tmp_path):
+    file = index(
+        {"filename": "0.png", "label": 0, "label_name": "good", "clsname": "tile"},
+        {"filename": str(tmp_path / "1.png"), "label": 1, "label_name": "crack",
+         "maskname": "m.png", "part": "p7"},
+        {"filename": "2.png", "label": 0, "part": "p7"},
+    )  # fmt: skip
+    data = open_data(file, Reading())
+    assert [(i.key, i.part_id, i.kind, i.defect) for i in data.items] == [
+        ("0.png", "0.png", "good", None), ("1.png", "p7", "defect", "crack"),
+        ("2.png", "p7", "good", None),
+    ]  # fmt: skip
+    assert data.mask(data.items[1]).sum() == 12
+    assert [f.label.kind for _, f in data.frames(data.items)] == ["good", "defect", "good"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([], "holds no picture"),
+        ([{"filename": "0.png"}, {"filename": "0.png"}], "name a picture once more"),
+        ([{"filename": "run.db3", "frame": 1}], r"frames of run\.db3"),
+        ([{"label": 0}], "filename: Field required"),
+        ([{"filename": "0.png", "label": 2}], "label"),
+    ],
+)
+def test_an_index_that_cannot_be_used(index, lines, says):
+    with pytest.raises(BadInputError, match=says):
+        open_data(index(*lines), Reading())
+
+
+def test_a_mask_that_is_no_picture(index, tmp_path):
+    (tmp_path / "m.png").write_text("no picture")
+    data = open_data(index({"filename": "0.png", "label": 1, "maskname": "m.png"}), Reading())
+    with pytest.raises(DataError, match="not a readable mask"):
+        data.mask(data.items[0])
