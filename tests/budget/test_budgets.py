@@ -31,30 +31,30 @@ from loupe_models.gate import ByColour, ByHeight, GateSpec
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, RemoveBelt, Resize
 
-# stage, p50 in ms, mean in ms: of the quietest of several batches, on two slow cores. Together
-# with registering depth to colour (3 ms, in the camera) they stay within 5 ms.
+# stage, p50 in ms, mean in ms: of the quietest batch, on two slow cores. A machine that is busy
+# with other things gets several tries; code that is too slow fails them all.
 BUDGETS = {
     "rgb": (
         ("gate", 0.4, 0.8),
-        ("preprocess", 2.0, 3.0),
+        ("preprocess", 1.5, 3.0),
         ("decide", 0.2, 0.4),
         ("write", 0.2, 0.4),
         ("publish", 0.1, 0.3),
         ("journal", 0.1, 0.3),
-        ("all", 2.5, 4.0),
+        ("all", 2.0, 4.0),
     ),
     "rgbd": (
         ("gate", 0.4, 0.8),
-        ("preprocess", 3.0, 4.5),
+        ("preprocess", 2.5, 4.5),
         ("decide", 0.2, 0.4),
         ("write", 0.2, 0.4),
         ("publish", 0.1, 0.3),
         ("journal", 0.1, 0.3),
-        ("all", 3.5, 5.5),
+        ("all", 3.0, 5.5),
     ),
 }
 DEPROJECT_MS = 0.5
-N_BATCHES, N_FRAMES = 5, 40
+MOST_BATCHES, N_FRAMES = 30, 40
 INTRINSICS = Intrinsics(640, 480, 600.0, 600.0, 319.5, 239.5)
 MB = 1 << 20
 
@@ -135,18 +135,27 @@ def test_everything_but_the_network_is_within_its_budget(
     inspector = large_inspector(tiny_bundle, mode, tiny_belt)
     frames = [large_frame(i) for i in range(N_FRAMES)]
     time_stages(inspector, mode, tmp_path, frames[:5])
-    batches = [time_stages(inspector, mode, tmp_path, frames) for _ in range(N_BATCHES)]
-    over = []
+    best: dict[str, tuple[float, float]] = {}
+    for _ in range(MOST_BATCHES):
+        rows = time_stages(inspector, mode, tmp_path, frames)
+        for stage, _, _ in BUDGETS[mode]:
+            ms = np.array([row[stage] / 1000 for row in rows])
+            p50, mean = best.get(stage, (np.inf, np.inf))
+            best[stage] = (min(p50, float(np.median(ms))), min(mean, float(ms.mean())))
+        over = [
+            stage
+            for stage, p50_budget, mean_budget in BUDGETS[mode]
+            if best[stage][0] > p50_budget or best[stage][1] > mean_budget
+        ]
+        if not over:
+            break
     with capsys.disabled():
         print(f"\n{mode}: stage, p50 ms (budget), mean ms (budget)")  # noqa: T201
         for stage, p50_budget, mean_budget in BUDGETS[mode]:
-            ms = np.array([[row[stage] / 1000 for row in batch] for batch in batches])
-            p50, mean = float(np.median(ms, axis=1).min()), float(ms.mean(axis=1).min())
+            p50, mean = best[stage]
             print(  # noqa: T201
                 f"  {stage:<11}{p50:7.3f} ({p50_budget})  {mean:7.3f} ({mean_budget})"
             )
-            if p50 > p50_budget or mean > mean_budget:
-                over.append(stage)
     assert over == []
 
 
@@ -160,7 +169,7 @@ def test_deprojecting_a_frame_takes_half_a_millisecond() -> None:
         return (time.perf_counter() - start) * 1000
 
     once()
-    batches = [[once() for _ in range(20)] for _ in range(10)]
+    batches = [[once() for _ in range(20)] for _ in range(MOST_BATCHES)]
     assert min(float(np.median(batch)) for batch in batches) <= DEPROJECT_MS
 
 
