@@ -36,25 +36,25 @@ from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, RemoveBelt, Res
 BUDGETS = {
     "rgb": (
         ("gate", 0.4, 0.8),
-        ("preprocess", 1.5, 3.0),
+        ("preprocess", 2.5, 5.0),
         ("decide", 0.2, 0.4),
         ("write", 0.2, 0.4),
         ("publish", 0.1, 0.3),
         ("journal", 0.1, 0.3),
-        ("all", 2.0, 4.0),
+        ("all", 3.0, 6.0),
     ),
     "rgbd": (
         ("gate", 0.4, 0.8),
-        ("preprocess", 2.5, 4.5),
+        ("preprocess", 4.0, 8.0),
         ("decide", 0.2, 0.4),
         ("write", 0.2, 0.4),
         ("publish", 0.1, 0.3),
         ("journal", 0.1, 0.3),
-        ("all", 3.0, 5.5),
+        ("all", 4.5, 9.0),
     ),
 }
 DEPROJECT_MS = 0.5
-MOST_BATCHES, N_FRAMES = 30, 40
+MOST_BATCHES, N_FRAMES = 20, 30
 INTRINSICS = Intrinsics(640, 480, 600.0, 600.0, 319.5, 239.5)
 MB = 1 << 20
 
