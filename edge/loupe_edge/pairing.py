@@ -1,9 +1,11 @@
-"""Are these two images one exposure? The SDK's own pairing is not to be trusted with that."""
+"""Are these images one exposure? The SDK's own pairing is not to be trusted with that."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from loupe_edge.camera_settings import Stream
 from loupe_edge.errors import CameraError
 from loupe_models.frame import Sync, TimeDomain
 
@@ -25,7 +27,7 @@ class CameraCounters:
 
     Attributes:
         dropped_frames: Exposures that the camera numbered but never delivered, the worst stream's.
-        mixed_framesets: Pairs the SDK made of two exposures, or with one image missing: skipped.
+        mixed_framesets: Sets the SDK made of two exposures, or with one image missing: skipped.
     """
 
     dropped_frames: int = 0
@@ -40,71 +42,84 @@ class Pairing:
         streams: Those that every frame needs.
         fps: Half of a frame's interval is the most two images of one exposure may differ.
         number_offset: Depth's frame number less colour's. It is 0 in our own recordings; a live
-            camera counts each stream for itself, and the first pair in step tells.
+            camera counts each stream for itself (None), and the first pair in step tells.
     """
 
-    streams: tuple[str, ...]
+    streams: tuple[Stream, ...]
     fps: float
     number_offset: int | None = None
-    _newest: dict[str, Stamp] = field(default_factory=dict)
-    _dropped: dict[str, int] = field(default_factory=dict)
+    n_seen: dict[Stream, int] = field(default_factory=dict)
+    _newest: dict[Stream, Stamp] = field(default_factory=dict)
+    _delivered: dict[Stream, Stamp] = field(default_factory=dict)
+    _dropped: dict[Stream, int] = field(default_factory=dict)
+    _learned_offset: int | None = None
     _mixed: int = 0
     _good_ns: int | None = None
-    _first_ns: int | None = None
     _why: str = ""
 
     @property
     def counters(self) -> CameraCounters:
         """What was counted so far."""
-        return CameraCounters(max(self._dropped.values(), default=0), self._mixed)
+        dropped = [self._dropped.get(name, 0) for name in self.streams]
+        return CameraCounters(max(dropped), self._mixed)
 
-    def judge(self, stamps: dict[str, Stamp]) -> bool:
-        """Say whether these images are one exposure that was not seen before.
+    def judge(self, stamps: Mapping[Stream, Stamp]) -> bool:
+        """Say whether these images are one exposure that was not given before.
 
         Args:
-            stamps: By stream, of the images in the set.
+            stamps: Of every image in the set, of streams that nobody requires too: they tell
+                that time goes on.
 
         Raises:
             CameraError: For half a second of the camera's time a stream has been silent, or no
                 two images fitted together; the message names which. It may be called again.
         """
-        fresh = [name for name, stamp in stamps.items() if self._note(name, stamp)]
-        passes = len(fresh) == len(self.streams) and self._in_step(stamps)
+        for name, stamp in stamps.items():
+            self._note(name, stamp)
         now_ns = max((stamp.ns for stamp in self._newest.values()), default=0)
-        if self._first_ns is None:
-            self._first_ns = now_ns
-        if passes:
+        if self._good_ns is None:
+            self._good_ns = now_ns
+        wanted = {name: stamps[name] for name in self.streams if name in stamps}
+        if wanted == self._delivered:
+            self._complain(now_ns)
+            return False
+        if self._is_one_new_exposure(wanted):
+            self._delivered = wanted
             self._good_ns = now_ns
             return True
-        if len(stamps) > 1 or self._good_ns is not None:
-            self._mixed += bool(fresh) and len(stamps) > 1
+        self._mixed += len(self.streams) > 1
         self._complain(now_ns)
         return False
 
-    def sync(self, stamps: dict[str, Stamp]) -> Sync | None:
-        """Give how far apart the two images are; None for a single stream."""
-        if len(stamps) < len(("rgb", "depth")):
+    def sync(self, stamps: Mapping[Stream, Stamp]) -> Sync | None:
+        """Give how far apart the two images are; None for a station of a single stream."""
+        if len(self.streams) == 1:
             return None
         rgb, depth = stamps["rgb"], stamps["depth"]
         return Sync(delta_us=round((depth.ns - rgb.ns) / 1000), domain=rgb.domain)
 
-    def _note(self, name: str, stamp: Stamp) -> bool:
-        """Keep a stream's newest image; False where it was seen before."""
+    def _note(self, name: Stream, stamp: Stamp) -> None:
+        """Keep a stream's newest image; a set may hold one that was seen before."""
         before = self._newest.get(name)
-        if before is not None and stamp.number == before.number:
-            return False
+        if before is not None and stamp.ns <= before.ns and stamp.domain == before.domain:
+            return
         if before is not None and stamp.number > before.number + 1:
             gap = stamp.number - before.number - 1
             self._dropped[name] = self._dropped.get(name, 0) + gap
         self._newest[name] = stamp
-        return True
+        self.n_seen[name] = self.n_seen.get(name, 0) + 1
 
-    def _in_step(self, stamps: dict[str, Stamp]) -> bool:
-        if len(stamps) == 1:
-            return True
-        rgb, depth = stamps["rgb"], stamps["depth"]
+    def _is_one_new_exposure(self, wanted: Mapping[Stream, Stamp]) -> bool:
+        if len(wanted) < len(self.streams):
+            return False
+        if any(self._delivered.get(name) == stamp for name, stamp in wanted.items()):
+            self._why = "each set repeats an image of the last"
+            return False
+        return len(wanted) == 1 or self._is_in_step(wanted["rgb"], wanted["depth"])
+
+    def _is_in_step(self, rgb: Stamp, depth: Stamp) -> bool:
         if rgb.domain != depth.domain:
-            self._why = f"colour is stamped by the {rgb.domain} clock, depth by {depth.domain}"
+            self._why = f"colour is stamped by the {rgb.domain} clock, depth by the {depth.domain}"
             return False
         apart_ms, most_ms = abs(rgb.ns - depth.ns) / 1e6, 500 / self.fps
         if apart_ms > most_ms:
@@ -113,23 +128,30 @@ class Pairing:
             )
             return False
         offset = depth.number - rgb.number
-        if self.number_offset is None:
-            self.number_offset = offset
-        if offset != self.number_offset:
-            self._why = "colour and depth come from different exposures by their frame numbers"
+        expected = self.number_offset if self.number_offset is not None else self._learned_offset
+        if expected is not None and offset != expected:
+            self._why = (
+                f"colour {rgb.number} and depth {depth.number} are {apart_ms:.1f} ms apart, but "
+                f"two exposures by their frame numbers"
+            )
             return False
+        self._learned_offset = offset
         return True
 
     def _complain(self, now_ns: int) -> None:
-        since_ns = self._good_ns if self._good_ns is not None else (self._first_ns or now_ns)
-        if now_ns - since_ns <= MAX_SILENCE_S * 1e9:
+        if self._good_ns is None or now_ns - self._good_ns <= MAX_SILENCE_S * 1e9:
             return
         self._good_ns = now_ns  # the next complaint is due after another half second
-        silent = [
-            name
-            for name in self.streams
-            if name not in self._newest or now_ns - self._newest[name].ns > MAX_SILENCE_S * 5e8
-        ]
+        self._learned_offset = None  # learned from a wrong pair, or the camera counts anew
+        silent = [name for name in self.streams if self._is_silent(name, now_ns)]
         if silent:
             raise CameraError(f"no {' and no '.join(silent)} for {MAX_SILENCE_S} s: stream dead")
         raise CameraError(f"no exposure has both streams for {MAX_SILENCE_S} s: {self._why}")
+
+    def _is_silent(self, name: Stream, now_ns: int) -> bool:
+        newest = self._newest.get(name)
+        if newest is None:
+            return True
+        # Clocks of two domains cannot be compared; the reason says that they are two.
+        is_one_clock = len({stamp.domain for stamp in self._newest.values()}) == 1
+        return is_one_clock and now_ns - newest.ns > MAX_SILENCE_S / 2 * 1e9

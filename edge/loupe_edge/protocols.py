@@ -43,6 +43,7 @@ class Camera(Protocol):
 
         Raises:
             CameraError: No trustworthy frame came in time; its message names the stream.
+            RecordingError: The recording is damaged: not every image in it could be read.
             EndOfRecordingError: The recording is over.
         """
 

@@ -22,12 +22,12 @@ from loupe_edge.errors import RecordingError
 from loupe_edge.labels import label_lines, labels_path, masks_path
 from loupe_edge.realsense import RECORDED_BY, SdkObject, from_intrinsics, from_transform, load_sdk
 from loupe_edge.realsense import to_ns as sdk_ns
+from loupe_edge.recording_file import open_read_only, stream_of
 from loupe_models.frame import Label
 
 MAX_IN_FLIGHT = 4  # the SDK's writer drops silently when more frames than it queues are waiting
 WRITE_TIMEOUT_S = 10.0
 POLL_S = 0.001
-PAYLOADS = ("image/data/compressed", "image/data/compressedDepth", "image/data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +297,7 @@ class _WatchedFile:
 
     def _count(self) -> int:
         if self._connection is None:
-            uri = f"file:{self._path}?mode=ro"
-            self._connection = sqlite3.connect(uri, uri=True, timeout=WRITE_TIMEOUT_S)
+            self._connection = open_read_only(self._path)
         try:
             rows = self._connection.execute(
                 "SELECT m.id, t.name FROM messages m JOIN topics t ON t.id = m.topic_id "
@@ -309,5 +308,5 @@ class _WatchedFile:
             return self._n_seen
         for row_id, topic in rows:
             self._last_id = row_id
-            self._n_seen += topic.endswith(PAYLOADS)
+            self._n_seen += stream_of(topic) is not None
         return self._n_seen

@@ -1,0 +1,154 @@
+"""A librealsense pipeline that starts and stops in bounded time, live or from a recording."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from loupe_edge.camera_settings import CameraSettings
+from loupe_edge.errors import CameraError, RecordingError
+from loupe_edge.realsense import SdkObject, load_sdk
+
+STOP_TIMEOUT_S = 2.0
+
+
+class Pipeline:
+    """The SDK's pipeline with its traps fenced in.
+
+    - Without a camera `start` blocks for 15 s: devices are asked for first, and it runs in a
+      thread that is waited for only so long.
+    - A recording's player starts with the first stream and runs ahead of the others: it is
+      paused until all are started.
+    - `resume` waits for a player that in lock-step waits for whoever reads, for up to 10 s: it
+      runs beside the reading.
+    - `stop` can hang for good: it is waited for only so long.
+    """
+
+    def __init__(self, settings: CameraSettings, record_to: Path | None = None) -> None:
+        self._sdk = load_sdk()
+        self._settings = settings
+        self._record_to = record_to
+        self._pipeline = self._sdk.pipeline()
+        self._playback: SdkObject = None
+        self._resuming: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._started: SdkObject | RuntimeError | None = None
+
+    def start(self) -> SdkObject:
+        """Start every stream, and give the SDK's profile of them; a recording stands still.
+
+        Raises:
+            CameraError: No such camera, or it did not start in time.
+            RecordingError: The SDK refuses the recording.
+        """
+        config = self._config()
+        thread = threading.Thread(
+            target=self._run_start, args=(config,), name="camera-start", daemon=True
+        )
+        thread.start()
+        thread.join(self._settings.start_timeout_s)
+        with self._lock:
+            self._is_abandoned = self._started is None
+        what = self._settings.recording or f"camera {self._settings.serial}"
+        if self._started is None:
+            raise CameraError(f"{what} did not start within {self._settings.start_timeout_s} s")
+        if isinstance(self._started, RuntimeError):
+            reason = str(self._started).strip()
+            if self._settings.recording is not None:
+                raise RecordingError(f"{what}: cannot be played ({reason}); record it again")
+            raise CameraError(f"{what}: {reason}")
+        return self._started
+
+    def play(self) -> None:
+        """Let a recording run; a live camera runs already."""
+        if self._playback is not None:
+            self._resuming = threading.Thread(
+                target=self._playback.resume, name="camera-resume", daemon=True
+            )
+            self._resuming.start()
+
+    def poll(self, timeout_ms: int) -> SdkObject | None:
+        """Give the next set of images, or None where none came in time."""
+        arrived, frameset = self._pipeline.try_wait_for_frames(timeout_ms)
+        return frameset if arrived else None
+
+    def is_over(self) -> bool:
+        """Whether a recording has been played; images may still be on their way from it."""
+        if self._playback is None:
+            return False
+        return bool(self._playback.current_status() == self._sdk.playback_status.stopped)
+
+    def stop(self) -> None:
+        """Stop the streams.
+
+        Raises:
+            CameraError: The SDK hangs; only the end of the process helps.
+        """
+        thread = threading.Thread(target=self._run_stop, name="camera-stop", daemon=True)
+        thread.start()
+        thread.join(STOP_TIMEOUT_S)
+        if thread.is_alive():
+            raise CameraError(
+                f"the camera did not stop within {STOP_TIMEOUT_S} s: end this process and start "
+                f"it again"
+            )
+
+    def _run_start(self, config: SdkObject) -> None:
+        outcome: SdkObject | RuntimeError
+        try:
+            self._hold_recording(config)
+            outcome = self._pipeline.start(config)
+        except RuntimeError as error:
+            outcome = error
+        with self._lock:
+            self._started = outcome
+            is_late = self._is_abandoned and not isinstance(outcome, RuntimeError)
+        if is_late:  # nobody waits any more, and nobody else would ever stop it
+            self._pipeline.stop()
+
+    def _run_stop(self) -> None:
+        self._pipeline.stop()
+        if self._resuming is not None:
+            self._resuming.join()
+
+    def _hold_recording(self, config: SdkObject) -> None:
+        if self._settings.recording is None:
+            return
+        device = config.resolve(self._sdk.pipeline_wrapper(self._pipeline)).get_device()
+        self._playback = device.as_playback()
+        self._playback.set_real_time(self._settings.real_time)
+        self._playback.pause()
+
+    def _config(self) -> SdkObject:
+        settings, sdk = self._settings, self._sdk
+        config = sdk.config()
+        if settings.recording is not None:
+            config.enable_device_from_file(str(settings.recording), repeat_playback=False)
+            return config
+        self._require_camera(settings.serial or "")
+        config.enable_device(settings.serial)
+        kinds = {
+            "rgb": (sdk.stream.color, sdk.format.rgb8),
+            "depth": (sdk.stream.depth, sdk.format.z16),
+        }
+        for name in settings.streams:
+            kind, pixels = kinds[name]
+            size = settings.width_px, settings.height_px
+            config.enable_stream(kind, *size, pixels, settings.fps)
+        if self._record_to is not None:
+            config.enable_record_to_file(str(self._record_to))
+        return config
+
+    def _require_camera(self, serial: str) -> None:
+        number = self._sdk.camera_info.serial_number
+        found = [
+            device.get_info(number)
+            for device in self._sdk.context().query_devices()
+            if device.supports(number)
+        ]
+        if serial not in found:
+            raise CameraError(
+                f"camera {serial} is not connected ({', '.join(found) or 'no camera'} found): "
+                f"check cable and serial number"
+            )

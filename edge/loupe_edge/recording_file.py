@@ -1,0 +1,84 @@
+"""What a `.db3` recording holds, read from its SQLite tables beside the SDK.
+
+The SDK plays a damaged file up to the damage and then ends as if that were the end. Only the
+number of images in the file tells the two apart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from loupe_edge.camera_settings import Stream
+from loupe_edge.errors import RecordingError
+
+IMAGE_TOPICS = ("/image/data", "/image/data/compressed", "/image/data/compressedDepth")
+TIMEOUT_S = 10.0
+
+
+def stream_of(topic: str) -> Stream | None:
+    """Say which stream's images a topic carries; None for metadata and everything else."""
+    if not topic.endswith(IMAGE_TOPICS):
+        return None
+    if "/Color_" in topic:
+        return "rgb"
+    return "depth" if "/Depth_" in topic else None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The images in a recording.
+
+    Attributes:
+        n_images: Of each stream.
+        n_alone: Of each stream, those after the last image of the other: where there are many,
+            the other stream died before the recording ended. 0 in a recording of one stream.
+    """
+
+    n_images: Mapping[Stream, int]
+    n_alone: Mapping[Stream, int]
+
+
+def read_contents(recording: Path) -> Contents:
+    """Count the images of a recording.
+
+    Raises:
+        RecordingError: The file is missing, cut off, damaged, or not a recording.
+    """
+    if not recording.is_file():
+        raise RecordingError(f"{recording}: no such recording")
+    try:
+        with closing(open_read_only(recording)) as connection:
+            rows = connection.execute(
+                "SELECT t.name FROM messages m JOIN topics t ON t.id = m.topic_id ORDER BY m.id"
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise RecordingError(
+            f"{recording}: not a recording, or not a whole one ({error}); "
+            f"copy it again or record again"
+        ) from error
+    return _contents(stream_of(topic) for (topic,) in rows)
+
+
+def _contents(order: Iterable[Stream | None]) -> Contents:
+    images = [stream for stream in order if stream is not None]
+    n_images: dict[Stream, int] = {"rgb": images.count("rgb"), "depth": images.count("depth")}
+    n_alone: dict[Stream, int] = {"rgb": 0, "depth": 0}
+    if all(n_images.values()):
+        tail = images[::-1]
+        last: Stream = tail[0]
+        n_alone[last] = next(i for i, stream in enumerate(tail) if stream != last)
+    return Contents(n_images, n_alone)
+
+
+def open_read_only(recording: Path) -> sqlite3.Connection:
+    """Open the file without ever changing it.
+
+    Raises:
+        sqlite3.Error: It cannot be opened.
+    """
+    uri = f"{recording.resolve().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=TIMEOUT_S)
