@@ -63,7 +63,8 @@ def finish(name: str, figures: Mapping[str, object], budgets: list[Budget]) -> i
     for budget in budgets:
         verdict = "holds" if budget.holds else "DOES NOT HOLD"
         bound = "at least" if budget.is_least else "at most"
-        say(f"{budget.what}: {budget.figure:.3f} {budget.unit}, {bound} {budget.limit}: {verdict}")
+        figure = f"{budget.figure:.4g} {budget.unit}".rstrip()
+        say(f"{budget.what}: {figure}, {bound} {budget.limit:g}: {verdict}")
     say(f"written: {path.relative_to(REPOSITORY)}")
     return 0 if all(budget.holds for budget in budgets) else 1
 

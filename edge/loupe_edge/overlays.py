@@ -38,6 +38,8 @@ BANNER_PX: Final = 58
 CAPTION_PX: Final = 26
 SCALE_BAR_PX: Final = 12
 
+RELIEF_SIGMA_PX: Final = 1.5
+MAX_TAGS: Final = 5  # more would hide what they are about
 MIN_REACH: Final = 1e-3  # half a scale of scores, at least
 
 # Opacity and colour over the scale; the threshold stands at 0.5.
@@ -102,16 +104,21 @@ def draw_overlay(frame: Frame, inspection: Inspection, scale: MapScale, title: s
 
 
 def base_picture(frame: Frame) -> Picture:
-    """Give the frame as a picture: its colour, or its depth shaded near to far."""
+    """Give the frame as a picture: its colour, or its depth as a relief, black where unknown."""
     if frame.rgb is not None:
         return frame.rgb
     depth = np.asarray(frame.depth, np.float32)
     known = depth > 0
     if not known.any():
         return np.zeros((*depth.shape, 3), np.uint8)
-    near, far = np.quantile(depth[known], (0.01, 0.99))
-    share = 1 - np.clip((depth - near) / max(float(far - near), 1.0), 0, 1)
-    grey = np.where(known, 40 + 200 * share, 0).astype(np.uint8)
+    level = np.where(known, depth, np.median(depth[known])).astype(np.float32)
+    near, far = np.quantile(level[known], (0.02, 0.98))
+    height = 1 - np.clip((level - near) / max(float(far - near), 1.0), 0, 1)
+    smooth = cv2.GaussianBlur(level, (0, 0), RELIEF_SIGMA_PX)
+    slope = cv2.Sobel(smooth, cv2.CV_32F, 1, 0) + cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    steep = max(float(np.quantile(np.abs(slope[known]), 0.96)), 1e-3)
+    lit = np.clip(0.5 - 0.25 * slope / steep, 0, 1)  # from the upper left
+    grey = np.where(known, 30 + 90 * height + 120 * lit, 0).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -202,13 +209,14 @@ def _draw_region(panel: Picture, inspection: Inspection, zoom: float) -> None:
 
 
 def _draw_findings(panel: Picture, regions: Sequence[WireRegion], zoom: float) -> None:
-    """Box every finding and number it, strongest first, with its peak score."""
-    for number, region in enumerate(regions, start=1):
-        x, y, width, height = region.bbox_px
-        roomy = Rect(x - 2, y - 2, width + 4, height + 4)
-        _rectangle(panel, roomy, zoom, WHITE, 4)
-        _rectangle(panel, roomy, zoom, DECISION_RGB["defect"], 2)
-        _tag(panel, f"{number}  {region.peak:.2f}", (round(roomy.x_px * zoom), roomy, zoom))
+    """Box every finding, and tag the strongest with rank and peak score."""
+    boxes = [Rect(x - 2, y - 2, w + 4, h + 4) for x, y, w, h in (r.bbox_px for r in regions)]
+    for thickness, colour in ((4, WHITE), (2, DECISION_RGB["defect"])):
+        for box in boxes:
+            _rectangle(panel, box, zoom, colour, thickness)
+    tagged = list(zip(regions, boxes, strict=True))[:MAX_TAGS]
+    for rank, (region, box) in reversed(list(enumerate(tagged, start=1))):
+        _tag(panel, f"{rank}  {region.peak:.2f}", box, zoom)
 
 
 def _rectangle(panel: Picture, rect: Rect, zoom: float, colour: Rgb, thickness: int) -> None:
@@ -216,13 +224,13 @@ def _rectangle(panel: Picture, rect: Rect, zoom: float, colour: Rgb, thickness: 
     cv2.rectangle(panel, (x, y), (x + width - 1, y + height - 1), colour, thickness, cv2.LINE_AA)
 
 
-def _tag(panel: Picture, text: str, at: tuple[int, Rect, float]) -> None:
-    left, rect, zoom = at
+def _tag(panel: Picture, text: str, rect: Rect, zoom: float) -> None:
+    """Letter a tag on top of a box, or below where there is no room."""
     width, height = text_width(text, 10) + 8, 18
     top = round(rect.y_px * zoom) - height
     if top < 0:
         top = min(round((rect.y_px + rect.height_px) * zoom), panel.shape[0] - height)
-    left = min(max(left - 1, 0), max(panel.shape[1] - width, 0))
+    left = min(max(round(rect.x_px * zoom) - 1, 0), max(panel.shape[1] - width, 0))
     cv2.rectangle(
         panel, (left, top), (left + width, top + height), DECISION_RGB["defect"], cv2.FILLED
     )
