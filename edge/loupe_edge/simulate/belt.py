@@ -110,7 +110,7 @@ def _weave() -> Rgb:
     threads = np.sin(columns * period) * np.sin(rows * period)
     worn = cut("cloudy", (SIZE_PX, SIZE_PX), rng)
     fuzz = cut("grain", (SIZE_PX, SIZE_PX), rng)
-    grey = 128 * (1 + 0.05 * threads + 0.035 * worn + 0.03 * fuzz)
+    grey = 128 * (1 + 0.035 * threads + 0.03 * worn + 0.012 * fuzz)
     # Rails and floor all look at this one row, which holds still and plain.
     grey[SIZE_PX // 2] = 128
     return np.asarray(np.clip(grey, 0, 255), np.uint8)

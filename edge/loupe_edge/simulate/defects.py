@@ -76,27 +76,28 @@ def draw_defect(name: DefectName, kind_name: KindName, rng: np.random.Generator)
 
 
 def _scratch(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
-    """Draw a thin bent line, bright where it bares fresh material, dark where it holds dirt."""
+    """Draw a thin bent groove: fresh bright metal with a shaded flank, or dirt all through."""
     good = good_relief(kind.name)
     at = _site(kind.name, 2.0, rng)
     heading, bend = rng.uniform(0, math.pi), rng.uniform(-0.5, 0.5)
-    width_mm, length_mm = rng.uniform(0.7, 1.5), rng.uniform(7, 32)
-    line = np.zeros_like(good.height_mm)
+    width_mm, length_mm = rng.uniform(1.0, 1.7), rng.uniform(10, 34)
+    away = np.full(good.height_mm.shape, np.inf, np.float32)
     for k in range(4):
         angle = heading + bend * k / 3
         step_mm = length_mm / 4
         to = Spot(at.x_mm + step_mm * math.cos(angle), at.y_mm + step_mm * math.sin(angle))
-        line = np.maximum(line, cover(bar(at, to, width_mm), 0.5))
+        away = np.minimum(away, bar(at, to, 0.0))
         at = to
-    line = line * good.is_part
-    ink = 1.0 if rng.random() < 0.65 else 0.12
-    return _painted("scratch", kind, strength, line, np.full(3, ink, np.float32))
+    groove = cover(away - np.float32(width_mm / 2), 0.5) * good.is_part
+    bright = cover(away - np.float32(width_mm / 4), 0.5) if rng.random() < 0.5 else 0 * groove
+    ink = np.float32(0.06) + bright[..., None] * np.ones(3, np.float32)
+    return _painted("scratch", kind, strength, groove, ink)
 
 
 def _stain(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     """Let a drop of oil or coolant dry: a ragged blot, darker at its rim."""
     good = good_relief(kind.name)
-    radius_mm = math.exp(rng.uniform(math.log(1.3), math.log(4.6)))
+    radius_mm = math.exp(rng.uniform(math.log(1.9), math.log(4.7)))
     at = _site(kind.name, 1.0, rng)
     stretch, angle = rng.uniform(0.6, 1.0), rng.uniform(0, math.pi)
     x, y = grid_mm()
@@ -112,6 +113,7 @@ def _stain(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
 def _painted(
     name: DefectName, kind: Kind, strength: float, where: Field, colour: npt.NDArray[np.float32]
 ) -> Defect:
+    """Lay a colour, one or one a sample, over the surface and take its gloss."""
     good = good_relief(kind.name)
     alpha = np.float32(0.95 * strength) * where
     albedo = good.albedo + alpha[..., None] * (colour - good.albedo)
@@ -134,7 +136,7 @@ def _dent(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
 def _hole(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     """Leave a pore: right through where strong, a shallow pit where weak."""
     good = good_relief(kind.name)
-    radius_mm = math.exp(rng.uniform(math.log(1.25), math.log(3.2)))
+    radius_mm = math.exp(rng.uniform(math.log(1.5), math.log(3.3)))
     at = _site(kind.name, radius_mm + 0.5, rng, flat=True)
     inside = cover(disc(at, radius_mm), 0.7)
     is_through = strength > 0.5

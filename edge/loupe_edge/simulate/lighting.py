@@ -43,13 +43,13 @@ class Light:
 
 def draw_light(variation: float, rng: np.random.Generator) -> Light:
     """Let the lamp wander; variation 0 keeps it still."""
-    azimuth = math.radians(125 + 22 * variation * rng.uniform(-1, 1))
-    elevation = math.radians(58 + 8 * variation * rng.uniform(-1, 1))
-    warm = 0.035 * variation * rng.uniform(-1, 1)
+    azimuth = math.radians(125 + 14 * variation * rng.uniform(-1, 1))
+    elevation = math.radians(60 + 5 * variation * rng.uniform(-1, 1))
+    warm = 0.03 * variation * rng.uniform(-1, 1)
     flat = math.cos(elevation)
     return Light(
         (flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)),
-        1 + 0.14 * variation * rng.uniform(-1, 1),
+        1 + 0.10 * variation * rng.uniform(-1, 1),
         (1 + warm, 1.0, 1 - warm),
         0.34 + 0.05 * variation * rng.uniform(-1, 1),
     )

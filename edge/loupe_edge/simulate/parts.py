@@ -107,7 +107,7 @@ def _bracket(layout: Layout) -> Relief:
     """A brushed aluminium bracket: two bores, a slot, two pressed ribs, four screws, a mark."""
     piece = Workpiece()
     body = block(Spot(0, 0), 76, 112, 11)
-    piece.add(body, 9.0, edge_mm=1.2)
+    piece.add(body, 9.0, edge_mm=1.8)
     piece.paint(cover(body - 3, 0.1), ALUMINIUM, 0.7)
     for x in (-22.0, 22.0):
         rib = bar(Spot(x, -14), Spot(x, 14), 5.5)
@@ -136,7 +136,7 @@ def _cover(layout: Layout) -> Relief:
     """A moulded cover: flange, dome with a ring, six ribs, vents, three inserts, white print."""
     piece = Workpiece()
     flange = block(Spot(0, 0), 72, 108, 26)
-    piece.add(flange, 5.5, edge_mm=1.2)
+    piece.add(flange, 5.5, edge_mm=1.8)
     piece.paint(cover(flange - 3, 0.1), POLYMER, 0.35)
     dome = disc(Spot(0, 10), 25)
     piece.add(dome, 5.0, edge_mm=3.0)

@@ -123,7 +123,7 @@ class Workpiece:
 
     def cut_through(self, distance: Field) -> None:
         """Leave nothing but belt inside a shape."""
-        self.height_mm *= 1 - cover(distance, 0.7)
+        self.height_mm *= 1 - cover(distance, 1.4)
 
     def paint(self, coverage: Field, colour: Rgb, gloss: float) -> None:
         """Give a coverage its colour and gloss."""

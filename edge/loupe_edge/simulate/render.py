@@ -110,7 +110,7 @@ def render(view: Optics, parts: tuple[Placed, ...], position_m: float) -> Render
         window = _draw_depth(depth_m, silence, view, part)
         if window is not None:
             windows.append(window)
-    blurred = cv2.GaussianBlur(colour, (3, 3), 0.55)  # the lens; without it edges are stairs
+    blurred = cv2.GaussianBlur(colour, (5, 5), 0.8)  # the lens; without it edges are stairs
     return Rendered(np.asarray(blurred, np.uint8), depth_m, silence, tuple(windows))
 
 
@@ -207,7 +207,7 @@ class _Hit(NamedTuple):
         depth_m: Along the camera's axis; inf for a miss.
         u: Column on the relief's grid; off the grid for a miss.
         v: Row, likewise.
-        is_part: Not a miss.
+        is_part: On the part; elsewhere the belt shows.
     """
 
     depth_m: Metres
@@ -227,7 +227,9 @@ def _look(
     origin, directions = _rays(part, window, intrinsics, belt_from_camera)
     depth_m, _ = scene.cast(origin, directions)
     u, v = _on_sheet(origin, directions, np.minimum(depth_m, np.float32(1e3)))
-    return _Hit(depth_m, u, v, np.isfinite(depth_m))
+    # The mesh's foot follows its grid in steps; a little higher its contour is smooth.
+    height_m = origin[2] + directions[..., 2] * depth_m
+    return _Hit(depth_m, u, v, height_m > PART_MM / 1000)
 
 
 def _rays(
