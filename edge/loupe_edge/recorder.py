@@ -66,16 +66,19 @@ class Recorder:
             raise RecordingError(f"{path}: a recording's name ends in .db3 (.bag is no more)")
         if path.exists():
             raise RecordingError(f"{path} exists; choose another name or remove it first")
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.rig = rig
         self.fps = fps
         self.n_frames = 0
         self._labels: list[tuple[int, int, Label]] = []
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+        self._folder = _hidden_folder(path)
         self._making = self._folder / path.name
-        self._tap = _Tap(self._making, rig, fps)
         self._file = _WatchedFile(self._making)
+        try:
+            self._tap = _Tap(self._making, rig, fps)
+        except RuntimeError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise FaultError(f"{path}: the SDK cannot record there ({error})") from error
 
     def write(
         self,
@@ -112,10 +115,13 @@ class Recorder:
         """Finish the file, count its images, and move it into place with labels and masks.
 
         Raises:
+            RecordingError: Nothing was written.
             FaultError: An image that was written is not in the file.
         """
         try:
             self._tap.close()
+            if not self.n_frames:
+                raise RecordingError(f"{self.path}: no frame was written, so nothing is kept")
             self._file.check_complete()
             self._move_into_place()
         finally:
@@ -161,6 +167,15 @@ class Recorder:
             (self._folder / masks.name).rename(masks)
         (self._folder / labels.name).replace(labels)
         self._making.replace(self.path)
+
+
+def _hidden_folder(path: Path) -> Path:
+    """Make a place on the same disk as the recording, so that moving it there is one step."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written there: {error.strerror}") from error
 
 
 class _Tap:
@@ -211,19 +226,13 @@ class _Tap:
         depth: npt.NDArray[np.uint16] | None,
     ) -> int:
         """Hand one exposure to the SDK; give how many images it should write."""
-        given: list[tuple[str, npt.NDArray[np.generic], tuple[int, ...], type]] = []
-        if depth is not None and self._rig.depth is not None:
-            given.append(("depth", depth, self._rig.depth.size_wh[::-1], np.uint16))
-        if rgb is not None and self._rig.rgb is not None:
-            given.append(("rgb", rgb, (*self._rig.rgb.size_wh[::-1], 3), np.uint8))
-        for name, pixels, shape, dtype in given:
-            # The SDK reads as many bytes as the profile says, whatever it is given.
-            if pixels.shape != shape or pixels.dtype != dtype:
-                raise RecordingError(
-                    f"{name} is {pixels.shape} {pixels.dtype}, the recording's is "
-                    f"{shape} {np.dtype(dtype)}"
-                )
-            self._push(name, np.ascontiguousarray(pixels), number, timestamp_ms)
+        given: dict[str, npt.NDArray[np.generic]] = {}
+        if depth is not None:
+            given["depth"] = _fitting("depth", depth, self._rig.depth, np.dtype(np.uint16))
+        if rgb is not None:
+            given["rgb"] = _fitting("rgb", rgb, self._rig.rgb, np.dtype(np.uint8))
+        for name, pixels in given.items():
+            self._push(name, pixels, number, timestamp_ms)
         return len(given)
 
     def _push(
@@ -252,6 +261,23 @@ class _Tap:
         self._streams = {}
         self._device = None
         gc.collect()  # the SDK closes the file when its last reference goes
+
+
+def _fitting(
+    name: str,
+    pixels: npt.NDArray[np.generic],
+    lens: Intrinsics | None,
+    dtype: np.dtype[np.generic],
+) -> npt.NDArray[np.generic]:
+    """Check pixels: the SDK reads as many bytes as the profile says, whatever it is given."""
+    if lens is None:
+        raise RecordingError(f"{name} was given, but the recording's rig has no {name}")
+    shape = (*lens.size_wh[::-1], 3) if name == "rgb" else lens.size_wh[::-1]
+    if pixels.shape != shape or pixels.dtype != dtype:
+        raise RecordingError(
+            f"{name} is {pixels.shape} {pixels.dtype}, the recording's is {shape} {dtype}"
+        )
+    return np.ascontiguousarray(pixels)
 
 
 class _WatchedFile:
