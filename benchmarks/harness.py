@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def finish(name: str, figures: Mapping[str, object], budgets: list[Budget]) -> i
         "command": _command(),
         "commit": _commit(),
         "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
+        "machine": {**describe_machine(), "load_average": [round(x, 1) for x in os.getloadavg()]},
         "figures": figures,
         "budgets": [
             {

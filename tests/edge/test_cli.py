@@ -249,7 +249,7 @@ def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -
         ("replay --bundle {missing} --recording {recording}", "give the folder that holds"),
         ("replay --bundle {damaged} --recording {recording}", "rgb.fp32.onnx is damaged"),
         ("replay --bundle {bundle} --recording {missing} --mode rgb", "no such recording"),
-        ("replay --bundle {bundle} --recording {cut} --mode rgb", "not a whole recording"),
+        ("replay --bundle {bundle} --recording {cut} --mode rgb", "record again"),
         ("replay --bundle {bundle} --recording {recording}", "say which with --mode"),
         ("replay --bundle {bundle} --recording {recording} --mode x", "give rgb, depth or rgbd"),
         ("bench {missing}", "give the folder that holds"),
