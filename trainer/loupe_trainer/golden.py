@@ -23,8 +23,9 @@ from loupe_trainer.scorer import Scorer
 
 N_EACH = 2
 MARGIN_TOLERANCES = 5
-MAX_TRIED = 24  # frames looked at for either answer
+MAX_TRIED = 60  # frames looked at for either answer
 STRENGTHS = (0.15, 0.25, 0.4, 0.6, 1.0)
+SHARES = (8, 3, 1)  # of the region's shorter side: from a spot to all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,13 @@ def choose_golden(
         spoiled = (s for found in passing for s in spoil(found.frame, found.region))
         failing = _take((rule.judge(frame) for frame in spoiled), "defect")
     if not passing:
-        raise TrainingError("no calibration frame passes the threshold clearly: train longer")
+        raise TrainingError(
+            "no calibration frame passes the threshold clearly: raise the steps in [fit]"
+        )
     if not failing:
         raise TrainingError(
-            "neither a defect nor a spoiled part makes the network object: train longer, or give "
-            "it more varied good parts"
+            "neither a defect nor a spoiled part makes the network object: it has not learnt "
+            "enough; raise its steps in [fit] and give --out a new folder"
         )
     return (*passing, *failing)
 
@@ -122,7 +125,7 @@ def write_golden(folder: Path, i: int, golden: GoldenFrame, belt: Transform | No
 
 
 def spoil(frame: Frame, region: Rect) -> Iterator[Frame]:
-    """Draw a rough patch on a part, ever more visible.
+    """Draw a rough patch on a part, ever more visible, then ever larger.
 
     Args:
         frame: A good part's; one without colour cannot be spoiled.
@@ -131,15 +134,17 @@ def spoil(frame: Frame, region: Rect) -> Iterator[Frame]:
     if frame.rgb is None:
         return
     x, y, width, height = region
-    side = max(4, min(width, height) // 8)
-    left, top = x + (width - side) // 2, y + (height - side) // 2
-    window = (slice(top, top + side), slice(left, left + side))
-    noise = np.random.default_rng(0).integers(0, 256, (side, side, 1)).astype(np.float32)
-    for strength in STRENGTHS:
-        rgb = frame.rgb.copy()
-        patch = rgb[window].astype(np.float32)
-        rgb[window] = ((1 - strength) * patch + strength * noise).astype(np.uint8)
-        yield replace(frame, rgb=rgb)
+    random = np.random.default_rng(0)
+    for share in SHARES:
+        side = max(4, min(width, height) // share)
+        left, top = x + (width - side) // 2, y + (height - side) // 2
+        window = (slice(top, top + side), slice(left, left + side))
+        noise = random.integers(0, 256, (side, side, 1)).astype(np.float32)
+        patch = frame.rgb[window].astype(np.float32)
+        for strength in STRENGTHS:
+            rgb = frame.rgb.copy()
+            rgb[window] = ((1 - strength) * patch + strength * noise).astype(np.uint8)
+            yield replace(frame, rgb=rgb)
 
 
 def _first(frames: Iterable[Frame], n: int) -> list[Frame]:
