@@ -1,0 +1,1 @@
+"""`make demo`: the whole line on simulated parts, through the public commands."""

@@ -1,0 +1,102 @@
+"""Simulate, learn, replay, listen: the public commands in a row, then a table and a gallery."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from loupe_calibration.errors import FaultError, LoupeError
+from loupe_trainer.demo.outcome import read_outcome
+from loupe_trainer.demo.show import show
+from loupe_trainer.demo.table import print_tables
+from loupe_trainer.run import RunFolder
+
+OUT = Path("demo")
+RECIPE = Path("trainer/recipes/demo.toml")
+N_GOOD_PARTS, GOOD_SEED = 150, 1
+N_TEST_PARTS, TEST_SEED, DEFECT_SHARE = 100, 7, 0.5
+
+
+def main() -> int:
+    """Run the demo; give the exit status."""
+    console = Console()
+    began = time.monotonic()
+    try:
+        _demo(console)
+    except LoupeError as error:
+        console.print(f"[red]demo: {error}")
+        return error.exit_status
+    console.print(f"The whole demo took {(time.monotonic() - began) / 60:.1f} minutes.")
+    return 0
+
+
+def _demo(console: Console) -> None:
+    shutil.rmtree(OUT, ignore_errors=True)
+    good, test, run = OUT / "good.db3", OUT / "test.db3", OUT / "run"
+    _say(console, "1. Good parts pass the camera")
+    _call("loupe-edge", "simulate", good, "--parts", N_GOOD_PARTS, "--seed", GOOD_SEED)
+    _say(console, "2. The trainer learns from them and exports a bundle")
+    _call("loupe-trainer", "train", RECIPE, "--data", good, "--out", run)
+    _say(console, "3. Other parts pass, half of them with a defect")
+    _call("loupe-edge", "simulate", test, "--parts", N_TEST_PARTS, "--seed", TEST_SEED,
+          "--defects", DEFECT_SHARE)  # fmt: skip
+    _say(
+        console, "4. The edge inspects them and publishes; a subscriber in another process listens"
+    )
+    received, endpoint = OUT / "received.jsonl", f"tcp://127.0.0.1:{_free_port()}"
+    with _subscriber(endpoint, received):
+        _call("loupe-edge", "replay", "--bundle", run / "bundle", "--recording", test,
+              "--publish", endpoint)  # fmt: skip
+    _say(console, "5. What came of it")
+    outcome = read_outcome(received, test)
+    shown = show(OUT, RunFolder(run), test, outcome)
+    print_tables(console, outcome, shown.gaussian_auroc)
+    console.print(f"Gallery: {shown.gallery.resolve()}")
+
+
+def _say(console: Console, what: str) -> None:
+    console.print(f"\n[bold]{what}")
+
+
+def _call(*words: object) -> None:
+    """Run one of the public commands, shown as a user would type it."""
+    command = [str(word) for word in words]
+    Console().print(f"[dim]$ {' '.join(command)}", highlight=False)
+    status = subprocess.run([_installed(command[0]), *command[1:]], check=False).returncode
+    if status:
+        raise FaultError(f"{' '.join(command)} ended with status {status}")
+
+
+def _installed(name: str) -> str:
+    """Find a command of ours beside the interpreter that runs this, on the path or not."""
+    return str(Path(sys.executable).with_name(name))
+
+
+@contextmanager
+def _subscriber(endpoint: str, received: Path) -> Iterator[None]:
+    command = [_installed("loupe-edge"), "listen", endpoint, "--json"]
+    with received.open("wb") as stream, subprocess.Popen(command, stdout=stream) as process:
+        try:
+            yield
+            time.sleep(0.5)  # what is on the wire arrives
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The table that ends the demo."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from loupe_trainer.demo.outcome import Outcome, Part
+
+
+def print_tables(console: Console, outcome: Outcome, gaussian_auroc: float) -> None:
+    """Print what was found, what was missed, how sure the ranking is, and how long it took."""
+    console.print(_found(outcome))
+    console.print(_ranking(outcome, gaussian_auroc))
+    console.print(_stages(outcome))
+
+
+def _found(outcome: Outcome) -> Table:
+    table = Table(title="Parts")
+    for name in ("truth", "visible in", "parts", "called defect", "called good", "unknown"):
+        table.add_column(name, justify="left" if name in ("truth", "visible in") else "right")
+    for defect, parts in outcome.defects().items():
+        table.add_row(defect, " + ".join(parts[0].label.visible_in), *_counts(parts))
+    defects = outcome.of_kind("defect")
+    table.add_section()
+    table.add_row("all defects", "", *_counts(defects), style="bold")
+    table.add_row("good", "", *_counts(outcome.of_kind("good")), style="bold")
+    return table
+
+
+def _counts(parts: list[Part]) -> list[str]:
+    decisions = [part.decision for part in parts]
+    return [
+        str(len(parts)),
+        str(decisions.count("defect")),
+        str(decisions.count("good")),
+        str(decisions.count("unknown")),
+    ]
+
+
+def _ranking(outcome: Outcome, gaussian_auroc: float) -> Table:
+    table = Table(title="Image AUROC, good parts against defects visible in colour")
+    table.add_column("detector")
+    table.add_column("AUROC", justify="right")
+    table.add_row("EfficientAD, as exported and replayed", f"{outcome.colour_auroc():.3f}")
+    table.add_row("per-pixel Gaussian, same crops", f"{gaussian_auroc:.3f}")
+    return table
+
+
+def _stages(outcome: Outcome) -> Table:
+    table = Table(title=f"Milliseconds a frame, over {len(outcome.verdicts)} verdicts")
+    table.add_column("stage")
+    table.add_column("p50", justify="right")
+    table.add_column("p99", justify="right")
+    for stage, (p50, p99) in outcome.stage_times_ms().items():
+        table.add_row(stage, f"{p50:.2f}", f"{p99:.2f}")
+    return table
