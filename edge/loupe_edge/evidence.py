@@ -63,9 +63,8 @@ class EvidenceFolder:
                 self._make_room(size)
                 making.chmod(0o755)
                 making.rename(self.folder / name)
-            except BaseException:
-                shutil.rmtree(making, ignore_errors=True)
-                raise
+            finally:
+                shutil.rmtree(making, ignore_errors=True)  # nothing, once it is in place
         except OSError as error:
             raise EvidenceError(
                 f"record.folder {self.folder}: {error.strerror or error}; free some space"

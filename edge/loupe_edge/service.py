@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from loupe_calibration.errors import LoupeError
 from loupe_edge.aggregate import Look, aggregate
 from loupe_edge.capture import Capture, Ladder
 from loupe_edge.clerk import Clerk
@@ -69,7 +70,7 @@ class Service:
         with self._capturing(hand_over) as capture:
             for handed in self._handed(hand_over, capture):  # capture, hand over
                 watch = Stopwatch()
-                look = self._look(handed, hand_over)  # gate, preprocess, infer, decide
+                look = self._look(handed)  # gate, preprocess, infer, decide
                 if look is None:
                     continue
                 verdict = self._write(look, hand_over)
@@ -90,8 +91,14 @@ class Service:
         self.health.heal("service")
         try:
             yield capture
+        except LoupeError as error:
+            self.health.ail("service", "fault", str(error))
+            raise
         except Exception as error:
-            self.health.ail("service", "fault", f"{type(error).__name__}: {error}")
+            # The part in front of the camera gets its verdict even from a bug; then crash.
+            bug = f"internal error: {type(error).__name__}: {error}"
+            self.health.ail("service", "fault", bug)
+            self.publisher.publish(self._write(Trouble(bug), hand_over))
             raise
         finally:
             capture.stop()
@@ -108,18 +115,12 @@ class Service:
                 capture.finish()
                 return
 
-    def _look(self, handed: Handed, hand_over: HandOver) -> Look | Trouble | None:
+    def _look(self, handed: Handed) -> Look | Trouble | None:
         """Give the look that speaks for the part; None where there is nothing on the belt."""
         if isinstance(handed.item, Trouble):
             return handed.item
         waited_us = (time.monotonic_ns() - handed.at_ns) // 1000
-        try:
-            found = self.inspector.inspect(handed.item)
-        except Exception as error:
-            # The part in front of the camera gets its verdict even from a bug; then crash.
-            trouble = Trouble(f"internal error: {type(error).__name__}: {error}")
-            self.publisher.publish(self._write(trouble, hand_over))
-            raise
+        found = self.inspector.inspect(handed.item)
         if found is None:
             return None
         found = replace(found, stage_us={"hand_over": waited_us, **found.stage_us})

@@ -18,9 +18,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         Path(making).chmod(0o644)
         Path(making).replace(path)
-    except BaseException:
-        Path(making).unlink(missing_ok=True)
-        raise
+    finally:
+        Path(making).unlink(missing_ok=True)  # nothing, once it is in place
 
 
 def write_text(path: Path, text: str) -> None:

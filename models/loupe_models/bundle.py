@@ -102,9 +102,8 @@ def write_bundle(
         making.chmod(0o755)
         making.rename(path)
         _flush(path.parent)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)  # nothing, once it is in place
     return load_bundle(path)
 
 

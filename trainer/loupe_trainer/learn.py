@@ -92,9 +92,8 @@ def learn(
             GaussianBaseline.fit(crops).save(making / BASELINE)
         write_text(making / LEARNT, learnt.model_dump_json(indent=1) + "\n")
         os.replace(making, run.export)  # noqa: PTH105
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)  # nothing, once it is in place
     return learnt
 
 
