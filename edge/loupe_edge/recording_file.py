@@ -7,11 +7,12 @@ number of images in the file tells the two apart.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from loupe_calibration.errors import FaultError
 from loupe_edge.camera_settings import Stream
 from loupe_edge.errors import RecordingError
 
@@ -21,11 +22,7 @@ TIMEOUT_S = 10.0
 
 def stream_of(topic: str) -> Stream | None:
     """Say which stream's images a topic carries; None for metadata and everything else."""
-    if not topic.endswith(IMAGE_TOPICS):
-        return None
-    if "/Color_" in topic:
-        return "rgb"
-    return "depth" if "/Depth_" in topic else None
+    return _owner_of(topic) if topic.endswith(IMAGE_TOPICS) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,49 @@ def _contents(order: Iterable[Stream | None]) -> Contents:
         last: Stream = tail[0]
         n_alone[last] = next(i for i, stream in enumerate(tail) if stream != last)
     return Contents(n_images, n_alone)
+
+
+def set_times(recording: Path, times_ns: Mapping[Stream, Sequence[int]]) -> None:
+    """Say when each image was taken, in a file that nobody else has open.
+
+    The SDK notes when it wrote an image, and plays a recording at that speed in real time.
+
+    Args:
+        recording: Altered in place; must be a copy that may be lost.
+        times_ns: Of every image, by stream, in the order of writing.
+
+    Raises:
+        FaultError: The file does not hold these images, or the disk does not take the change.
+    """
+    try:
+        with closing(sqlite3.connect(recording, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("BEGIN")
+            for topic_id, topic in connection.execute("SELECT id, name FROM topics").fetchall():
+                stream = _owner_of(topic)
+                if stream is not None and "/image/" in topic:
+                    _set_topic_times(connection, topic_id, times_ns[stream])
+            connection.execute("COMMIT")
+    except (sqlite3.Error, ValueError) as error:
+        raise FaultError(
+            f"{recording.name}: cannot set the times of its images ({error})"
+        ) from error
+
+
+def _set_topic_times(
+    connection: sqlite3.Connection, topic_id: int, times_ns: Sequence[int]
+) -> None:
+    query = "SELECT id FROM messages WHERE topic_id = ? ORDER BY id"
+    ids = [row_id for (row_id,) in connection.execute(query, (topic_id,)).fetchall()]
+    changes = list(zip(times_ns, ids, strict=True))
+    connection.executemany("UPDATE messages SET timestamp = ? WHERE id = ?", changes)
+
+
+def _owner_of(topic: str) -> Stream | None:
+    if "/Color_" in topic:
+        return "rgb"
+    return "depth" if "/Depth_" in topic else None
 
 
 def open_read_only(recording: Path) -> sqlite3.Connection:
