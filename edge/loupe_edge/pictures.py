@@ -45,7 +45,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     filename: str
-    label: Literal[0, 1] = 0
+    label: Literal[0, 1] | None = None
     label_name: str | None = None
     clsname: str = ""
     maskname: str | None = None
@@ -133,11 +133,12 @@ def read_index(path: Path) -> list[Picture]:
 
 
 def _picture(folder: Path, line: _Line) -> Picture:
-    kind: Literal["good", "defect"] = "defect" if line.label else "good"
+    kinds: dict[int | None, Literal["good", "defect"] | None] = {None: None, 0: "good", 1: "defect"}
+    kind = kinds[line.label]
     return Picture(
         file=folder / line.filename,
         kind=kind,
-        label_name=line.label_name or kind,
+        label_name=line.label_name or kind or "",
         clsname=line.clsname,
         mask=None if line.maskname is None else folder / line.maskname,
         part=line.part if line.part is not None else line.filename,
