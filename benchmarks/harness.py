@@ -46,7 +46,7 @@ def finish(name: str, figures: Mapping[str, object], budgets: list[Budget]) -> i
         "command": _command(),
         "commit": _commit(),
         "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": {**describe_machine(), "load_average": [round(x, 1) for x in os.getloadavg()]},
+        "machine": {**describe_machine(), **_mood()},
         "figures": figures,
         "budgets": [
             {
@@ -74,6 +74,11 @@ def say(line: str) -> None:
     """Tell the person who waits."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def _mood() -> dict[str, object]:
+    """Say how busy the machine is, and how far this process goes before others (-20: first)."""
+    return {"load_average": [round(n, 1) for n in os.getloadavg()], "niceness": os.nice(0)}
 
 
 def _command() -> str:
