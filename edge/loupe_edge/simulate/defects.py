@@ -106,7 +106,7 @@ def _stain(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     ragged = 0.16 * radius_mm * cut("cloudy", good.height_mm.shape, rng)
     away = np.hypot(along, across / stretch) - radius_mm + ragged
     blot = cover(away, 0.9) * (0.72 + 0.28 * np.exp(-((away + 0.5) ** 2))) * good.is_part
-    hue = (0.16, 0.11, 0.06) if rng.random() < 0.7 else (0.05, 0.09, 0.16)
+    hue = (0.09, 0.07, 0.05) if rng.random() < 0.7 else (0.04, 0.07, 0.14)
     return _painted("stain", kind, strength, blot.astype(np.float32), np.array(hue, np.float32))
 
 

@@ -51,7 +51,7 @@ def draw_light(variation: float, rng: np.random.Generator) -> Light:
         (flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)),
         1 + 0.10 * variation * rng.uniform(-1, 1),
         (1 + warm, 1.0, 1 - warm),
-        0.34 + 0.05 * variation * rng.uniform(-1, 1),
+        0.52 + 0.04 * variation * rng.uniform(-1, 1),
     )
 
 
@@ -147,6 +147,6 @@ def _reached(height_mm: Field, light: Light) -> Field:
         move = np.array([[1, 0, -x * shift_px], [0, 1, y * shift_px]], np.float32)
         ahead = cv2.warpAffine(small, move, small.shape[::-1])
         blocked = np.maximum(blocked, ahead - small - np.float32(away_mm * z / flat))
-    shadow = np.clip(blocked / np.float32(1.2), 0, 1)
-    shadow = cv2.GaussianBlur(shadow, (0, 0), 0.5 * PX_PER_MM / 2)
+    shadow = np.clip(blocked / np.float32(2.0), 0, 1)
+    shadow = cv2.GaussianBlur(shadow, (0, 0), 1.2 * PX_PER_MM / 2)
     return np.asarray(1 - cv2.resize(shadow, height_mm.shape[::-1]), np.float32)

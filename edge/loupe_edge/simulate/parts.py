@@ -107,17 +107,17 @@ def _bracket(layout: Layout) -> Relief:
     """A brushed aluminium bracket: two bores, a slot, two pressed ribs, four screws, a mark."""
     piece = Workpiece()
     body = block(Spot(0, 0), 76, 112, 11)
-    piece.add(body, 9.0, edge_mm=1.8)
+    piece.add(body, 6.0, edge_mm=1.8)
     piece.paint(cover(body - 3, 0.1), ALUMINIUM, 0.7)
     for x in (-22.0, 22.0):
         rib = bar(Spot(x, -14), Spot(x, 14), 5.5)
-        piece.add(rib, 3.0, edge_mm=2.6)
+        piece.add(rib, 2.2, edge_mm=2.6)
     pad = block(Spot(0, 0), 31, 27, 2.5)
     piece.add(pad, -0.8, edge_mm=0.7)
     piece.paint(cover(pad), MACHINED, 0.55)
     for y in (-36.0, 36.0):
         ring = disc(Spot(0, y), 11.5)
-        piece.add(ring, 2.0, edge_mm=1.0)
+        piece.add(ring, 1.5, edge_mm=1.0)
         piece.paint(cover(ring), MACHINED, 0.75)
     piece.cut_through(disc(Spot(0, 36), 7.5))
     piece.cut_through(block(Spot(0, -36), 13, 8, 3.9))
@@ -136,17 +136,17 @@ def _cover(layout: Layout) -> Relief:
     """A moulded cover: flange, dome with a ring, six ribs, vents, three inserts, white print."""
     piece = Workpiece()
     flange = block(Spot(0, 0), 72, 108, 26)
-    piece.add(flange, 5.5, edge_mm=1.8)
+    piece.add(flange, 4.5, edge_mm=1.8)
     piece.paint(cover(flange - 3, 0.1), POLYMER, 0.35)
     dome = disc(Spot(0, 10), 25)
-    piece.add(dome, 5.0, edge_mm=3.0)
+    piece.add(dome, 3.5, edge_mm=3.0)
     for k in range(6):
         angle = math.pi / 6 + k * math.pi / 3
         inner = Spot(12.5 * math.cos(angle), 10 + 12.5 * math.sin(angle))
         outer = Spot(23 * math.cos(angle), 10 + 23 * math.sin(angle))
         piece.add(bar(inner, outer, 2.6), 1.8, edge_mm=1.4)
-    piece.add(disc(Spot(0, 10), 11.5), 3.0, edge_mm=1.6)
-    piece.add(disc(Spot(0, 10), 8.0), -2.2, edge_mm=1.2)
+    piece.add(disc(Spot(0, 10), 11.5), 2.2, edge_mm=1.6)
+    piece.add(disc(Spot(0, 10), 8.0), -1.6, edge_mm=1.2)
     piece.cut_through(disc(Spot(0, 10), 4.2))
     for x in (-9.0, 0.0, 9.0):
         piece.cut_through(block(Spot(x, -40.5), 5.2, 11, 2.5))

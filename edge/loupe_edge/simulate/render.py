@@ -36,7 +36,7 @@ BODY_M = (0.0395, 0.0575, 0.02)
 SHEET_M = (HALF_X_MM / 1000, HALF_Y_MM / 1000, 0.0)
 BELT_SILENCE = 20
 LOBE_SPREAD = 0.09  # of the mirror's blur, in tangents
-COLOUR_GLARE = 0.22
+COLOUR_GLARE = 0.12
 DEPTH_GLARE = 0.50
 
 
@@ -142,7 +142,7 @@ def _draw_colour(colour: Rgb, view: Optics, part: Placed) -> None:
     gloss = cv2.remap(part.look.answer, hit.u, hit.v, cv2.INTER_LINEAR)[..., 1]
     glare = cv2.multiply(gloss, _lobe(view.rgb)[window], scale=COLOUR_GLARE / 255)
     shine = cv2.add(lit, cv2.merge([glare] * 3))
-    colour[window] = np.where(hit.is_part[..., None], shine, colour[window])
+    colour[window] = cv2.blendLinear(shine, colour[window], hit.share, 1 - hit.share)
 
 
 def _cast_shadow(colour: Rgb, view: Optics, part: Placed) -> None:
@@ -168,7 +168,7 @@ def _draw_depth(
     # Straight below, a glossy surface mirrors the projector into the imagers.
     mirrored = cv2.multiply(answer[..., 1], _lobe(view.depth)[window], scale=DEPTH_GLARE / 255)
     silent = cv2.add(answer[..., 0], mirrored)
-    silence[window] = np.where(hit.is_part, silent, silence[window])
+    silence[window] = np.where(hit.share > 0, silent, silence[window])
     return window
 
 
@@ -207,13 +207,13 @@ class _Hit(NamedTuple):
         depth_m: Along the camera's axis; inf for a miss.
         u: Column on the relief's grid; off the grid for a miss.
         v: Row, likewise.
-        is_part: On the part; elsewhere the belt shows.
+        share: 1 on the part, 0 where the belt shows, between on the last of its edge.
     """
 
     depth_m: Metres
     u: Metres
     v: Metres
-    is_part: Mask
+    share: Metres
 
 
 def _look(
@@ -229,7 +229,8 @@ def _look(
     u, v = _on_sheet(origin, directions, np.minimum(depth_m, np.float32(1e3)))
     # The mesh's foot follows its grid in steps; a little higher its contour is smooth.
     height_m = origin[2] + directions[..., 2] * depth_m
-    return _Hit(depth_m, u, v, height_m > PART_MM / 1000)
+    share = np.clip((height_m - PART_MM / 2000) * np.float32(1000), 0, 1)
+    return _Hit(depth_m, u, v, share.astype(np.float32))
 
 
 def _rays(
