@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from loupe_models.errors import ThresholdError
 
@@ -83,7 +83,7 @@ def choose_threshold(
         )
     # P(share above the k-th <= rate) = P(Binomial(n, 1 - rate) <= k - 1)
     ranks = np.arange(1, n + 1)
-    keeps = binom.cdf(ranks - 1, n, 1 - false_reject_rate) >= confidence
+    keeps = bdtr(ranks - 1, n, 1 - false_reject_rate) >= confidence
     rank = int(ranks[keeps][0])
     return Threshold(
         value=float(scores[rank - 1]),
