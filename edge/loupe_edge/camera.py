@@ -51,6 +51,7 @@ class RealSenseCamera:
         self._depth_scale_m: float | None = None
         self._pairing = Pairing(settings.streams, settings.fps)
         self._has_complained = False
+        self._is_ours = False
 
     @property
     def counters(self) -> CameraCounters:
@@ -146,8 +147,8 @@ class RealSenseCamera:
                 f"`loupe-edge record`, which stores rgb8"
             )
         fps = min(profiles[name].fps() for name in self.settings.streams)
-        is_ours = device.get_info(sdk.camera_info.name) == RECORDED_BY
-        self._pairing = Pairing(self.settings.streams, fps, 0 if is_ours else None)
+        self._is_ours = device.get_info(sdk.camera_info.name) == RECORDED_BY
+        self._pairing = Pairing(self.settings.streams, fps, 0 if self._is_ours else None)
         self._intrinsics = to_intrinsics(profiles[self._main].intrinsics)
         self._align = None
         if "depth" in self.settings.streams:
@@ -202,15 +203,19 @@ class RealSenseCamera:
     def _require_all_read(self, contents: Contents) -> None:
         """Refuse a file that the SDK could not read to its end.
 
-        The SDK holds back images at the end that have no partner, and one stream's at the start:
-        only where every stream lacks more than that did the reading stop early.
+        The SDK holds back images at the end that have no partner, and a live camera's streams
+        start one after the other: only where every stream lacks more did the reading stop early.
         """
+        n_images = contents.n_images
         n_unread = {
-            name: contents.n_images[name] - self._pairing.n_seen.get(name, 0)
+            name: n_images[name] - self._pairing.n_seen.get(name, 0)
             for name in self.settings.streams
         }
-        if all(n > contents.n_alone[name] for name, n in n_unread.items()):
-            told = [f"{n} of {contents.n_images[name]} {name}" for name, n in n_unread.items()]
+        is_even = len({n for n in n_images.values() if n}) == 1
+        is_strict = self._is_ours and is_even and not self.counters.mixed_framesets
+        n_held = {"rgb": 0, "depth": 0} if is_strict else contents.n_alone
+        if all(n > n_held[name] for name, n in n_unread.items()):
+            told = [f"{n} of {n_images[name]} {name}" for name, n in n_unread.items()]
             raise RecordingError(
                 f"{self._name}: damaged, {' and '.join(told)} images cannot be read; copy it "
                 f"again or record again"

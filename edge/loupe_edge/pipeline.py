@@ -123,15 +123,17 @@ class Pipeline:
     def _config(self) -> SdkObject:
         settings, sdk = self._settings, self._sdk
         config = sdk.config()
-        if settings.recording is not None:
-            config.enable_device_from_file(str(settings.recording), repeat_playback=False)
-            return config
-        self._require_camera(settings.serial or "")
-        config.enable_device(settings.serial)
         kinds = {
             "rgb": (sdk.stream.color, sdk.format.rgb8),
             "depth": (sdk.stream.depth, sdk.format.z16),
         }
+        if settings.recording is not None:
+            config.enable_device_from_file(str(settings.recording), repeat_playback=False)
+            for name in settings.streams:  # the SDK would wait for any other that is recorded
+                config.enable_stream(kinds[name][0])
+            return config
+        self._require_camera(settings.serial or "")
+        config.enable_device(settings.serial)
         for name in settings.streams:
             kind, pixels = kinds[name]
             size = settings.width_px, settings.height_px

@@ -16,6 +16,7 @@ from loupe_calibration.transform import Transform
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import CameraError, EndOfRecordingError, StationError
+from loupe_edge.pipeline import Pipeline
 from loupe_edge.recorder import Recorder, Rig
 from loupe_models.frame import Frame, Label, Rect
 
@@ -114,6 +115,14 @@ def test_one_stream_is_an_ordinary_station(
         np.testing.assert_array_equal(given, wanted)
         assert frame.sync is None
         assert frame.intrinsics == LENS
+
+
+def test_a_colour_station_does_not_wait_for_depth_that_ends(
+    make_recording: Callable[..., Path],
+) -> None:
+    with opened(make_recording("b" * 8 + "c" * 5), ("rgb",)) as camera:
+        frames = read_all(camera)
+    assert [frame.frame_id for frame in frames] == list(range(1, 14))
 
 
 def test_real_time_plays_at_the_speed_of_the_recording(
@@ -266,15 +275,24 @@ def test_a_camera_opens_again_from_the_beginning(make_recording: Callable[..., P
         camera.read()
 
 
-def test_a_start_that_comes_too_late_is_stopped(make_recording: Callable[..., Path]) -> None:
+def test_a_start_that_comes_too_late_is_stopped(
+    make_recording: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_recording("b" * 6)
-    camera = RealSenseCamera(CameraSettings(recording=path, start_timeout_s=1e-6))
-    with pytest.raises(CameraError, match="did not start within"):
+    hold = Pipeline._hold_recording
+
+    def slowly(pipeline: Pipeline, config: object) -> None:
+        time.sleep(0.5)
+        hold(pipeline, config)
+
+    monkeypatch.setattr(Pipeline, "_hold_recording", slowly)
+    camera = RealSenseCamera(CameraSettings(recording=path, start_timeout_s=0.1))
+    with pytest.raises(CameraError, match=r"line\.db3 did not start within 0\.1 s"):
         camera.open()
+    time.sleep(0.7)
     deadline = time.monotonic() + 10
     while open_files(path) and time.monotonic() < deadline:
         time.sleep(0.05)
-    # The camera never held the pipeline, so what is left of it goes with the thread.
     assert not open_files(path)
 
 

@@ -1,171 +1,163 @@
-"""The recorder: whole or not at all, bit-equal, and never a frame short."""
+"""A recording is complete, or not there at all."""
+
+from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from loupe_calibration.errors import FaultError
 from loupe_calibration.intrinsics import Intrinsics
-from loupe_calibration.transform import Transform
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
-from loupe_edge.errors import EndOfRecordingError, RecordingError
-from loupe_edge.labels import read_labels, read_mask
+from loupe_edge.errors import RecordingError
+from loupe_edge.labels import labels_path, masks_path, read_labels, read_mask
 from loupe_edge.recorder import Recorder, Rig
-from loupe_models.frame import Frame, Label, Rect
+from loupe_edge.recording_file import read_contents, stream_of
+from loupe_models.frame import Label
 
-LENS = Intrinsics(160, 120, 150.0, 150.0, 80.0, 60.0)
-BASELINE = Transform.from_matrix(np.array([[1, 0, 0, 0.015], [0, 1, 0, 0], [0, 0, 1, 0.0]]))
-
-
-def noise(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    rgb = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    return rgb, rng.integers(0, 2000, (120, 160), dtype=np.uint16)
+LENS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
+RGB = np.zeros((48, 64, 3), np.uint8)
+DEPTH = np.ones((48, 64), np.uint16)
 
 
-def read_all(path: Path, *streams: str) -> list[Frame]:
-    camera = RealSenseCamera(CameraSettings(recording=path, streams=streams))
-    camera.open()
-    frames = []
-    try:
-        while True:
-            frames.append(camera.read())
-    except EndOfRecordingError:
-        return frames
-    finally:
-        camera.close()
+def test_every_image_is_in_the_file_however_fast_it_is_fed(
+    tmp_path: Path, make_exposure: Callable[..., Any]
+) -> None:
+    lens = Intrinsics(320, 240, 300.0, 300.0, 159.5, 119.5)
+    images = [make_exposure(n, lens.size_wh) for n in range(4)]
+    with Recorder(tmp_path / "fast.db3", Rig(rgb=lens, depth=lens)) as recorder:
+        for n in range(120):
+            rgb, depth = images[n % 4]
+            assert recorder.write(rgb, depth) == n + 1
+    contents = read_contents(tmp_path / "fast.db3")
+    assert contents.n_images == {"rgb": 120, "depth": 120}
+    assert max(contents.n_alone.values()) <= 1
 
 
-def test_frames_come_back_bit_equal_with_their_labels_and_masks(tmp_path: Path) -> None:
-    path = tmp_path / "a.db3"
-    mask = np.zeros((120, 160), bool)
-    mask[10:20, 30:40] = True
-    label = Label(Rect(1, 2, 30, 40), "x.png", "part-7", "defect", "dent", ("depth",))
-    with Recorder(path, Rig(LENS, LENS, 0.0001)) as recorder:
-        for k in range(20):
-            rgb, depth = noise(k)
-            recorder.write(rgb, depth, label if k == 5 else None, mask if k == 5 else None)
-    frames = read_all(path, "rgb", "depth")
-    assert [frame.frame_id for frame in frames] == list(range(1, 21))
-    for k, frame in enumerate(frames):
-        rgb, depth = noise(k)
-        assert frame.rgb is not None
-        assert frame.depth is not None
-        np.testing.assert_array_equal(frame.rgb, rgb)
-        np.testing.assert_array_equal(frame.depth, depth)
-        assert frame.depth_scale_m == pytest.approx(0.0001)
-        assert frame.intrinsics == LENS
-    labelled = [frame for frame in frames if frame.label is not None]
-    assert [frame.frame_id for frame in labelled] == [6]
-    found = labelled[0].label
-    assert found is not None
-    assert (found.rect_px, found.part_id, found.visible_in) == (label.rect_px, "part-7", ("depth",))
-    np.testing.assert_array_equal(read_mask(path, found), mask)
+def test_images_are_stamped_with_the_time_of_their_frame(
+    make_recording: Callable[..., Path],
+) -> None:
+    told = "bbcbd-b"
+    with closing(sqlite3.connect(make_recording(told))) as connection:
+        rows = connection.execute(
+            "SELECT t.name, m.timestamp FROM messages m JOIN topics t ON t.id = m.topic_id "
+            "ORDER BY m.id"
+        ).fetchall()
+    for stream, letter in (("rgb", "c"), ("depth", "d")):
+        times = [ns for topic, ns in rows if stream_of(topic) == stream]
+        taken = [n for n, given in enumerate(told, 1) if given in {"b", letter}]
+        np.testing.assert_allclose(times, np.array(taken) * 1e9 / 30, atol=1000)
 
 
-def test_fed_as_fast_as_it_goes_nothing_is_lost(tmp_path: Path) -> None:
-    lens = Intrinsics(640, 480, 600.0, 600.0, 320.0, 240.0)
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    depth = rng.integers(0, 2000, (480, 640), dtype=np.uint16)
-    with Recorder(tmp_path / "a.db3", Rig(lens, lens)) as recorder:
-        for _ in range(60):
-            recorder.write(rgb, depth)
-    assert len(read_all(tmp_path / "a.db3", "rgb", "depth")) == 60
+def test_labels_and_masks_come_into_place_with_the_recording(tmp_path: Path) -> None:
+    path = tmp_path / "a.b.db3"
+    mask = np.zeros((48, 64), np.bool_)
+    mask[3:9, 5:20] = True
+    with Recorder(path, Rig(rgb=LENS)) as recorder:
+        recorder.write(RGB, label=Label(part_id="1", kind="good"))
+        recorder.write(RGB)
+        recorder.write(RGB, label=Label(part_id="2", kind="defect", defect="dent"), mask=mask)
+        assert not path.exists()
+        assert not labels_path(path).exists()
+    labels = read_labels(path)
+    assert len(labels) == 2
+    third = labels.get(3, 100_000_000)
+    assert third is not None
+    assert third.defect == "dent"
+    read = read_mask(path, third)
+    assert read is not None
+    np.testing.assert_array_equal(read, mask)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "a.b.db3",
+        "a.b.labels.jsonl",
+        "a.b.masks",
+    ]
 
 
-@pytest.mark.parametrize("streams", [("rgb",), ("depth",)])
-def test_single_stream_recordings_replay(tmp_path: Path, streams: tuple[str, ...]) -> None:
-    rig = Rig(rgb=LENS if "rgb" in streams else None, depth=LENS if "depth" in streams else None)
-    with Recorder(tmp_path / "a.db3", rig) as recorder:
-        for k in range(8):
-            rgb, depth = noise(k)
-            recorder.write(rgb if rig.rgb else None, depth if rig.depth else None)
-    frames = read_all(tmp_path / "a.db3", *streams)
-    assert len(frames) == 8
-    assert all((frame.rgb is None) == ("rgb" not in streams) for frame in frames)
-    assert all((frame.depth is None) == ("depth" not in streams) for frame in frames)
-    assert all(frame.sync is None for frame in frames)
-
-
-def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
-    def write_two_sizes() -> None:
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    def interrupted() -> None:
         with Recorder(tmp_path / "a.db3", Rig(rgb=LENS)) as recorder:
-            recorder.write(noise(0)[0], label=Label(part_id="1"), mask=np.ones((120, 160), bool))
-            recorder.write(np.zeros((60, 160, 3), np.uint8))
+            recorder.write(RGB, label=Label(kind="good"), mask=np.ones((48, 64), np.bool_))
+            raise KeyboardInterrupt
 
-    with pytest.raises(RecordingError, match="recording's is"):
-        write_two_sizes()
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_lost_image_is_noticed(tmp_path: Path) -> None:
+def test_an_image_that_the_sdk_lost_is_a_fault(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "a.db3", Rig(rgb=LENS))
-    recorder.write(noise(0)[0])
-    making = next(tmp_path.glob(".a.*/a.db3"))
-    recorder._tap.close()
-    with sqlite3.connect(making) as database:
-        database.execute(
-            "DELETE FROM messages WHERE topic_id IN "
-            "(SELECT id FROM topics WHERE name LIKE '%image/data%')"
-        )
-    database.close()
-    with pytest.raises(FaultError, match="holds 0 of 1 images"):
+    for _ in range(3):
+        recorder.write(RGB)
+    recorder._file.expect(1)  # an image more was handed over than the SDK will write
+    with pytest.raises(FaultError, match="holds 3 of 4 images"):
         recorder.close()
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.iterdir())
 
 
-def test_names_are_checked_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=r"ends in \.db3"):
-        Recorder(tmp_path / "a.bag", Rig(rgb=LENS))
-    (tmp_path / "b.db3").write_bytes(b"")
-    with pytest.raises(RecordingError, match="exists"):
-        Recorder(tmp_path / "b.db3", Rig(rgb=LENS))
+@pytest.mark.parametrize(
+    ("rig", "given", "named"),
+    [
+        (Rig(rgb=LENS), {"rgb": RGB[:, 1:]}, "rgb is .48, 63, 3. uint8"),
+        (Rig(rgb=LENS), {"rgb": RGB.astype(np.float32)}, "float32"),
+        (Rig(rgb=LENS), {"rgb": RGB[..., 0]}, "rgb is .48, 64. uint8"),
+        (Rig(depth=LENS), {"depth": DEPTH.astype(np.int32)}, "depth is .48, 64. int32"),
+        (Rig(rgb=LENS), {"depth": DEPTH}, "rig has no depth"),
+        (Rig(depth=LENS), {"rgb": RGB}, "rig has no rgb"),
+    ],
+)
+def test_pixels_that_are_not_the_rigs_are_refused(
+    tmp_path: Path, rig: Rig, given: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(RecordingError, match=named), Recorder(tmp_path / "a.db3", rig) as recorder:
+        recorder.write(**given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_do_not_lie_together_are_recorded_as_they_look(tmp_path: Path) -> None:
+    """The SDK reads memory as it comes: a view must be made whole first."""
+    wide = np.arange(48 * 128 * 3, dtype=np.uint32).reshape(48, 128, 3).astype(np.uint8)
+    with Recorder(tmp_path / "a.db3", Rig(rgb=LENS)) as recorder:
+        recorder.write(wide[:, ::2])
+    camera = RealSenseCamera(CameraSettings(recording=tmp_path / "a.db3"))
+    camera.open()
+    frame = camera.read()
+    camera.close()
+    np.testing.assert_array_equal(frame.rgb, wide[:, ::2])
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken.db3").write_text("")
+    for path, named in (
+        (tmp_path / "a.bag", r"ends in \.db3"),
+        (tmp_path / "taken.db3", "exists"),
+        (tmp_path / "file" / "a.db3", "cannot be written there"),
+    ):
+        with pytest.raises(RecordingError, match=named):
+            Recorder(path, Rig(rgb=LENS))
     with pytest.raises(RecordingError, match="colour, depth, or both"):
         Rig()
 
 
-def test_depth_is_registered_to_colour(tmp_path: Path) -> None:
-    """A small square 0.5 m away, seen 15 mm to the side, lands where geometry says."""
-    depth = np.zeros((120, 160), np.uint16)
-    depth[50:70, 70:90] = 5000
-    rgb = np.zeros((120, 160, 3), np.uint8)
-    with Recorder(tmp_path / "a.db3", Rig(LENS, LENS, 0.0001, BASELINE)) as recorder:
-        recorder.write(rgb, depth)
-        recorder.write(rgb, depth)
-    aligned = read_all(tmp_path / "a.db3", "rgb", "depth")[0].depth
-    native = read_all(tmp_path / "a.db3", "depth")[0].depth
-    assert aligned is not None
-    assert native is not None
-    np.testing.assert_array_equal(native, depth)
-    shift_px = 150 * 0.015 / 0.5  # fx * baseline / z = 4.5
-    columns = np.nonzero(aligned.any(axis=0))[0]
-    assert columns.min() == pytest.approx(70 + shift_px, abs=1.5)
-    assert aligned.max() == 5000
+def test_a_recording_without_a_frame_is_none(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.db3", Rig(rgb=LENS))
+    with pytest.raises(RecordingError, match="no frame was written"):
+        recorder.close()
+    recorder.abandon()
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_stale_labels_file_labels_nothing(tmp_path: Path) -> None:
-    for name, fps in (("a", 30), ("b", 15)):
-        with Recorder(tmp_path / f"{name}.db3", Rig(rgb=LENS), fps) as recorder:
-            for _ in range(3):
-                recorder.write(noise(0)[0], label=Label(part_id="1"))
-    (tmp_path / "b.labels.jsonl").replace(tmp_path / "a.labels.jsonl")
-    labelled = [frame.frame_id for frame in read_all(tmp_path / "a.db3", "rgb") if frame.label]
-    assert labelled == []
-
-
-@pytest.mark.parametrize(
-    "line", ["", "{}", "not json", '{"frame": 1, "camera_ns": 2, "label": {}, "more": 1}']
-)
-def test_a_bad_labels_line_is_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "a.labels.jsonl").write_text(line + "\n")
-    with pytest.raises(RecordingError, match=r"a\.labels\.jsonl:1: not a label"):
-        read_labels(tmp_path / "a.db3")
-
-
-def test_a_mask_outside_its_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="outside its folder"):
-        read_mask(tmp_path / "a.db3", Label(mask="../secret.png"))
+def test_masks_of_an_earlier_recording_do_not_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.db3"
+    masks_path(path).mkdir()
+    (masks_path(path) / "000009.png").write_bytes(b"old")
+    with Recorder(path, Rig(rgb=LENS)) as recorder:
+        recorder.write(RGB, label=Label(kind="defect"), mask=np.ones((48, 64), np.bool_))
+    assert [mask.name for mask in masks_path(path).iterdir()] == ["000001.png"]
