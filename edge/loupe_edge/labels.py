@@ -60,8 +60,12 @@ def read_labels(recording: Path) -> Labels:
     path = labels_path(recording)
     if not path.is_file():
         return Labels({})
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{path}: not readable labels ({error}); record again") from error
     by_frame: dict[tuple[int, int], Label] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             entry = LabelLine.model_validate(loads(line))
         except (ValueError, ValidationError) as error:

@@ -18,6 +18,7 @@ from loupe_edge.errors import RecordingError
 
 IMAGE_TOPICS = ("/image/data", "/image/data/compressed", "/image/data/compressedDepth")
 TIMEOUT_S = 10.0
+HEADER_START, HEADER_BYTES = b"SQLite format 3\0", 100
 
 
 def stream_of(topic: str) -> Stream | None:
@@ -48,16 +49,34 @@ def read_contents(recording: Path) -> Contents:
     if not recording.is_file():
         raise RecordingError(f"{recording}: no such recording")
     try:
+        _require_every_page(recording)
         with closing(open_read_only(recording)) as connection:
             rows = connection.execute(
                 "SELECT t.name FROM messages m JOIN topics t ON t.id = m.topic_id ORDER BY m.id"
             ).fetchall()
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise RecordingError(
-            f"{recording}: not a recording, or not a whole one ({error}); "
+            f"{recording}: not a whole recording, or none at all ({error}); "
             f"copy it again or record again"
         ) from error
     return _contents(stream_of(topic) for (topic,) in rows)
+
+
+def _require_every_page(recording: Path) -> None:
+    """Compare the file's size with what its header says; SQLite notices only what it reads.
+
+    Raises:
+        sqlite3.DatabaseError: The file is cut off, or has no such header.
+    """
+    with recording.open("rb") as file:
+        header = file.read(HEADER_BYTES)
+    page_bytes = int.from_bytes(header[16:18], "big")  # 1 stands for 65,536
+    whole = int.from_bytes(header[28:32], "big") * (65_536 if page_bytes == 1 else page_bytes)
+    size = recording.stat().st_size
+    if not header.startswith(HEADER_START):
+        raise sqlite3.DatabaseError("it does not begin as a .db3 does")
+    if size < whole:
+        raise sqlite3.DatabaseError(f"{size} of {whole} bytes are there")
 
 
 def _contents(order: Iterable[Stream | None]) -> Contents:

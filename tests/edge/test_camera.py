@@ -82,6 +82,10 @@ def test_pixels_outlive_the_camera(
     with opened(make_recording("b" * 30)) as camera:
         first = camera.read()
         read_all(camera)
+    assert first.rgb is not None
+    assert first.depth is not None
+    assert first.rgb.flags.owndata
+    assert first.depth.flags.owndata
     np.testing.assert_array_equal(first.rgb, make_exposure(1)[0])
     np.testing.assert_array_equal(first.depth, make_exposure(1)[1])
 
@@ -133,7 +137,7 @@ def test_real_time_plays_at_the_speed_of_the_recording(
         numbers = [frame.frame_id for frame in read_all(camera)]
         took_s = time.monotonic() - began
     assert numbers == sorted(set(numbers))
-    assert len(numbers) > 5  # how many a busy machine drops is its own affair
+    assert len(numbers) > 45 // 2
     assert took_s > 1.3  # 45 frames at 30 a second, however fast they were written
 
 
@@ -144,6 +148,16 @@ def test_labels_come_with_their_frames(make_recording: Callable[..., Path]) -> N
     with opened(make_recording("b" * 5, label=label)) as camera:
         frames = read_all(camera)
     assert [frame.label for frame in frames] == [label(n) for n in range(1, 6)]
+
+
+def test_labels_of_another_recording_label_nothing(tmp_path: Path) -> None:
+    for name, fps in (("a", 30), ("b", 15)):
+        with Recorder(tmp_path / f"{name}.db3", Rig(rgb=LENS), fps) as recorder:
+            for _ in range(3):
+                recorder.write(np.zeros((48, 64, 3), np.uint8), label=Label(part_id="1"))
+    (tmp_path / "b.labels.jsonl").replace(tmp_path / "a.labels.jsonl")
+    with opened(tmp_path / "a.db3", ("rgb",)) as camera:
+        assert [frame.label for frame in read_all(camera)] == [None] * 3
 
 
 def test_a_missing_image_is_skipped_and_counted_never_paired(

@@ -1,4 +1,6 @@
-"""Pictures and RGB-D frames from files become recordings that replay with the right geometry."""
+"""Pictures, indexes and RGB-D frames as recordings, replayed through the one camera."""
+
+from __future__ import annotations
 
 import json
 from pathlib import Path
@@ -11,17 +13,18 @@ import pytest
 from loupe_calibration.deproject import deproject
 from loupe_calibration.errors import BadInputError
 from loupe_edge.camera import RealSenseCamera
-from loupe_edge.camera_settings import CameraSettings
-from loupe_edge.errors import EndOfRecordingError
+from loupe_edge.camera_settings import CameraSettings, Stream
+from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError
 from loupe_edge.labels import read_mask
 from loupe_edge.pictures import read_depth, read_rgb
-from loupe_edge.record_from import record_from
+from loupe_edge.record_from import record_from, record_live
+from loupe_edge.rgbd_folder import read_intrinsics
 from loupe_models.frame import Frame, Rect
 
-REAL = ["clutter_phoxi_dex-net_4.0", "clutter_primesense", "realsense_d435_felixchenfy"]
+LENS = {"width_px": 32, "height_px": 24, "fx_px": 30.0, "fy_px": 31.0, "cx_px": 15.0, "cy_px": 12.0}
 
 
-def read_all(path: Path, *streams: str) -> list[Frame]:
+def replay(path: Path, *streams: Stream) -> list[Frame]:
     camera = RealSenseCamera(CameraSettings(recording=path, streams=streams))
     camera.open()
     frames = []
@@ -34,126 +37,297 @@ def read_all(path: Path, *streams: str) -> list[Frame]:
         camera.close()
 
 
-def picture(path: Path, size_wh: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uint8]:
-    bgr = np.random.default_rng(seed).integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
-    assert cv2.imwrite(str(path), bgr)
-    return bgr[..., ::-1]
+def picture(path: Path, width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Write noise; give it as RGB."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return pixels
 
 
-def test_pictures_of_any_size_lie_unscaled_on_one_canvas(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    sizes = [(40, 30), (64, 20), (33, 57)]
-    wanted = [picture(folder / f"{k}.png", size, k) for k, size in enumerate(sizes)]
-    assert record_from(folder, tmp_path / "a.db3") == 3
-    frames = read_all(tmp_path / "a.db3", "rgb")
-    assert {frame.size_wh for frame in frames} == {(64, 57)}
-    for frame, (width, height), rgb in zip(frames, sizes, wanted, strict=True):
+# --- Pictures -------------------------------------------------------------------------------------
+
+
+def test_pictures_of_any_size_lie_unscaled_in_one_canvas(tmp_path: Path) -> None:
+    sizes = {"a.png": (40, 30), "b.png": (25, 50), "c.png": (1, 1)}
+    pixels = {name: picture(tmp_path / "in" / name, *wh) for name, wh in sizes.items()}
+    told: list[tuple[int, int]] = []
+    n = record_from(
+        tmp_path / "in", tmp_path / "out.db3", tell=lambda done, total: told.append((done, total))
+    )
+    assert n == 3
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    frames = replay(tmp_path / "out.db3", "rgb")
+    for frame, name in zip(frames, sizes, strict=True):
+        width, height = sizes[name]
+        assert frame.size_wh == (40, 50)
         assert frame.rgb is not None
+        np.testing.assert_array_equal(frame.rgb[:height, :width], pixels[name])
+        assert not frame.rgb[height:].any()
+        assert not frame.rgb[:, width:].any()
         assert frame.label is not None
         assert frame.label.rect_px == Rect(0, 0, width, height)
         assert frame.label.kind is None
-        np.testing.assert_array_equal(frame.rgb[:height, :width], rgb)
+        assert frame.label.source.endswith(name)
 
 
-def test_an_index_brings_truth_and_masks(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png", (40, 30), 1)
-    picture(tmp_path / "b.png", (50, 20), 2)
-    mask = np.zeros((20, 50), np.uint8)
-    mask[5:9, 10:20] = 255
-    cv2.imwrite(str(tmp_path / "b_mask.png"), mask)
+def test_an_index_tells_kind_part_and_mask(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / "in" / name, 20, 16)
+    mask = np.zeros((16, 20), np.uint8)
+    mask[4:8, 5:9] = 255
+    cv2.imwrite(str(tmp_path / "in" / "b_mask.png"), mask)
     lines = [
-        {"filename": "a.png", "label": 0, "label_name": "good", "clsname": "x", "part": "1"},
-        {"filename": "b.png", "label": 1, "label_name": "dent", "clsname": "x", "part": "2",
+        {"filename": "a.png", "label": 0, "label_name": "good", "clsname": "tile", "part": "p1"},
+        {"filename": "b.png", "label": 1, "label_name": "crack", "clsname": "tile",
          "maskname": "b_mask.png"},
+        {"filename": "c.png"},
     ]  # fmt: skip
-    index = tmp_path / "test.jsonl"
-    index.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    record_from(index, tmp_path / "out.db3")
-    good, bad = read_all(tmp_path / "out.db3", "rgb")
-    assert good.label is not None
-    assert bad.label is not None
-    assert (good.label.kind, good.part_id) == ("good", "1")
-    assert (bad.label.kind, bad.label.defect, bad.part_id) == ("defect", "dent", "2")
-    found = read_mask(tmp_path / "out.db3", bad.label)
-    assert found is not None
-    assert found.shape == (30, 50)
-    assert found.sum() == 40
+    index = tmp_path / "in" / "index.jsonl"
+    index.write_text("\n".join(json.dumps(line) for line in lines) + "\n\n")
+    assert record_from(index, tmp_path / "out.db3") == 3
+    labels = [frame.label for frame in replay(tmp_path / "out.db3", "rgb")]
+    told = [(la.kind, la.part_id, la.defect, la.visible_in) for la in labels if la is not None]
+    assert told == [
+        ("good", "p1", None, ()),
+        ("defect", "b.png", "crack", ("rgb",)),
+        (None, "c.png", None, ()),  # a line that says nothing is not good
+    ]
+    assert labels[1] is not None
+    read = read_mask(tmp_path / "out.db3", labels[1])
+    assert read is not None
+    np.testing.assert_array_equal(read, mask > 0)
+
+
+def test_one_picture_is_a_recording_too(tmp_path: Path) -> None:
+    pixels = picture(tmp_path / "in" / "a.jpg.png", 20, 16)
+    assert record_from(tmp_path / "in", tmp_path / "out.db3") == 1
+    (frame,) = replay(tmp_path / "out.db3", "rgb")
+    np.testing.assert_array_equal(frame.rgb, pixels)
+
+
+# --- RGB-D frames ---------------------------------------------------------------------------------
+
+
+def test_depth_alone_is_a_recording_too(tmp_path: Path) -> None:
+    depth = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "depth_0.png"), depth)
+    (tmp_path / "in" / "lens.json").write_text(json.dumps(LENS))
+    assert record_from(tmp_path / "in", tmp_path / "out.db3") == 1
+    (frame,) = replay(tmp_path / "out.db3", "depth")
+    np.testing.assert_array_equal(frame.depth, depth)
+    assert frame.rgb is None
+    with pytest.raises(RecordingError, match="holds depth, but rgb is required"):
+        replay(tmp_path / "out.db3", "rgb")
+
+
+REAL = {  # folder: how many frames, and where its lens is told
+    "clutter_phoxi_dex-net_4.0": (5, "phoxi.intr"),
+    "clutter_primesense": (5, "primesense.intr"),
+    "realsense_d435_felixchenfy": (1, "cam_params_realsense.json"),
+    "realsense_d435i_jstar": (1, None),
+}
+
+
+@pytest.fixture
+def jstar_lens(tmp_path: Path) -> Path:
+    """That folder tells no lens; a D435i's nominal one stands in, since any must be kept."""
+    lens = {"width_px": 1280, "height_px": 720, "fx_px": 915.0, "fy_px": 914.0, "cx_px": 641.5,
+            "cy_px": 361.25}  # fmt: skip
+    (tmp_path / "lens.json").write_text(json.dumps(lens))
+    return tmp_path / "lens.json"
+
+
+def metres(path: Path) -> npt.NDArray[np.float64]:
+    """Depth as the file tells it, read without the code under test; NaN where there is none."""
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            z = np.squeeze(arrays[arrays.files[0]]).astype(np.float64)
+    else:
+        z = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), np.float64) / 1000
+    return np.where(z > 0, z, np.nan)
+
+
+def lens_matrix(path: Path) -> tuple[float, float, float, float]:
+    """Focal lengths and principal point as the file tells them."""
+    told = json.loads(path.read_text())
+    if "intrinsic_matrix" in told:
+        k = told["intrinsic_matrix"]
+        return k[0], k[4], k[6], k[7]
+    prefix, suffix = ("_", "") if "_fx" in told else ("", "_px")
+    fx, fy, cx, cy = (told[f"{prefix}{key}{suffix}"] for key in ("fx", "fy", "cx", "cy"))
+    return fx, fy, cx, cy
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_frames_replay_with_the_right_geometry(
-    real_data: Path, tmp_path: Path, name: str
+    real_data: Path, tmp_path: Path, jstar_lens: Path, name: str
 ) -> None:
-    source = real_data / "rgbd_real" / name
-    n = record_from(source, tmp_path / "a.db3")
-    frames = read_all(tmp_path / "a.db3", "depth")
-    files = sorted(f for f in source.iterdir() if f.stem.startswith("depth"))
-    assert len(frames) == n == len(files)
-    for frame, file in zip(frames, files, strict=True):
-        check_geometry(frame, file)
+    folder = real_data / "rgbd_real" / name
+    if not folder.is_dir():
+        pytest.skip(f"no real frames at {folder}")
+    n_frames, lens_name = REAL[name]
+    lens = jstar_lens if lens_name is None else folder / lens_name
+    given = lens if lens_name is None else None
+    assert record_from(folder, tmp_path / "out.db3", intrinsics=given) == n_frames
+
+    frames = replay(tmp_path / "out.db3", "depth")
+    depth_files = sorted(folder.glob("*depth*"))
+    fx, fy, cx, cy = lens_matrix(lens)
+    for frame, file in zip(frames, depth_files, strict=True):
+        z = metres(file)
+        v, u = np.mgrid[: z.shape[0], : z.shape[1]].astype(np.float64)
+        reference = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=-1)
+        assert frame.depth is not None
+        assert frame.intrinsics is not None
+        assert frame.depth_scale_m is not None
+        points = deproject(frame.depth, frame.intrinsics, frame.depth_scale_m)
+        np.testing.assert_array_equal(np.isnan(points), np.isnan(reference))  # holes stay holes
+        assert np.nanmax(np.abs(points - reference)) < 1e-4
+        assert 0.5 < np.mean(frame.depth > 0) <= 1
 
 
-def check_geometry(frame: Frame, file: Path) -> None:
-    lens = frame.intrinsics
-    assert lens is not None
-    assert frame.depth is not None
-    assert frame.depth_scale_m is not None
-    if file.suffix == ".npz":
-        with np.load(file) as loaded:
-            z = np.squeeze(loaded["depth"]).astype(np.float64)
-    else:
-        z = np.asarray(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), np.float64) / 1000
-    v, u = np.mgrid[: z.shape[0], : z.shape[1]].astype(np.float64)
-    x = (u - lens.cx_px) / lens.fx_px * z
-    y = (v - lens.cy_px) / lens.fy_px * z
-    points = deproject(frame.depth, lens, frame.depth_scale_m)
-    hole = z == 0
-    assert np.isnan(points[hole]).all()
-    np.testing.assert_allclose(points[~hole], np.stack([x, y, z], -1)[~hole], atol=1e-4)
+@pytest.mark.parametrize("name", REAL)
+def test_real_frames_replay_with_colour_on_one_grid(
+    real_data: Path, tmp_path: Path, jstar_lens: Path, name: str
+) -> None:
+    folder = real_data / "rgbd_real" / name
+    if not folder.is_dir():
+        pytest.skip(f"no real frames at {folder}")
+    given = jstar_lens if REAL[name][1] is None else None
+    record_from(folder, tmp_path / "out.db3", intrinsics=given)
+    frames = replay(tmp_path / "out.db3", "rgb", "depth")
+    colour_files = sorted([*folder.glob("color*"), *folder.glob("image*"), *folder.glob("rgb*")])
+    depth_files = sorted(folder.glob("*depth*"))
+    for frame, colour, file in zip(frames, colour_files, depth_files, strict=True):
+        bgr = cv2.imread(str(colour))
+        assert bgr is not None
+        np.testing.assert_array_equal(frame.rgb, bgr[..., ::-1])
+        assert frame.depth is not None
+        assert frame.depth_scale_m is not None
+        z = metres(file)
+        times = frame.size_wh[0] // z.shape[1]  # the PhoXi's colour is twice as fine
+        assert frame.depth.shape == (z.shape[0] * times, z.shape[1] * times)
+        if times == 1:
+            np.testing.assert_array_equal(frame.depth, read_depth(file)[0])
+        else:
+            found = frame.depth * frame.depth_scale_m
+            assert np.mean(np.abs(found - painted_twice_as_fine(z)) < 1e-4) > 0.96
 
 
-def test_real_colour_and_depth_replay_together(real_data: Path, tmp_path: Path) -> None:
-    source = real_data / "rgbd_real" / "clutter_primesense"
-    record_from(source, tmp_path / "a.db3")
-    frames = read_all(tmp_path / "a.db3", "rgb", "depth")
-    assert len(frames) == 5
-    assert frames[0].rgb is not None
-    np.testing.assert_array_equal(frames[0].rgb, read_rgb(source / "color_0.png"))
-    np.testing.assert_array_equal(frames[0].depth, read_depth(source / "depth_m_0.npz")[0])
-    assert len(read_all(tmp_path / "a.db3", "rgb")) == 5
+def painted_twice_as_fine(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What `rs.align` makes of depth on a grid twice as fine.
+
+    It paints a depth pixel from edge to edge, both edges included: three pixels wide, where the
+    first is its neighbour's last. The nearest surface wins there.
+    """
+    height, width = z.shape
+    fine = np.full((2 * height + 1, 2 * width + 1), np.inf)
+    for row in range(3):
+        for column in range(3):
+            target = fine[row : row + 2 * height : 2, column : column + 2 * width : 2]
+            np.fmin(target, z, out=target)
+    return np.where(np.isinf(fine), 0.0, fine)[: 2 * height, : 2 * width]
 
 
-def test_depth_without_intrinsics_says_what_to_give(real_data: Path, tmp_path: Path) -> None:
-    source = real_data / "rgbd_real" / "realsense_d435i_jstar"
-    with pytest.raises(BadInputError, match="--intrinsics"):
-        record_from(source, tmp_path / "a.db3")
-    lens = tmp_path / "lens.json"
-    lens.write_text(json.dumps({
-        "width_px": 1280, "height_px": 720, "fx_px": 900, "fy_px": 900, "cx_px": 640, "cy_px": 360,
-    }))  # fmt: skip
-    assert record_from(source, tmp_path / "a.db3", intrinsics=lens) == 1
-    assert len(read_all(tmp_path / "a.db3", "rgb", "depth")) == 1
+# --- Refusals -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("fill", "message"),
-    [
-        (lambda d: (d / "notes.txt").touch(), "no picture in it"),
-        (lambda d: (d / "a.png").write_text("hello"), "not a picture"),
-        (lambda d: (d / "depth_1.npy").write_bytes(b"junk"), "intrinsics"),
-    ],
-)
-def test_bad_folders_say_what_is_wrong(tmp_path: Path, fill, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.png").write_text("not a picture")
+    picture(tmp_path / "mask" / "a.png", 20, 16)
+    picture(tmp_path / "mask" / "m.png", 21, 16)
+    (tmp_path / "mask" / "i.jsonl").write_text('{"filename": "a.png", "maskname": "m.png"}')
+    (tmp_path / "mask" / "gone.jsonl").write_text('{"filename": "b.png"}')
+    (tmp_path / "mask" / "odd.jsonl").write_text('{"filename": "a.png", "label": 2}')
+    (tmp_path / "mask" / "none.jsonl").write_text("\n")
+    (tmp_path / "mask" / "bad.jsonl").write_text('{"filename"')
+    for source, named in (
+        ("missing", "no such folder"),
+        ("empty", "no picture in it"),
+        ("text", r"a\.png: not a picture"),
+        ("mask/i.jsonl", r"mask is \(16, 21\), its picture is \(16, 20\)"),
+        ("mask/gone.jsonl", r"b\.png: No such file"),
+        ("mask/odd.jsonl", r"odd\.jsonl:1: label"),
+        ("mask/none.jsonl", "lists no picture"),
+        ("mask/bad.jsonl", r"bad\.jsonl:1: not a JSON object"),
+        ("mask/missing.jsonl", "not a readable index"),
+    ):
+        with pytest.raises(BadInputError, match=named) as caught:
+            record_from(tmp_path / source, tmp_path / "out" / "out.db3")
+        assert caught.value.exit_status == 2
+    out = tmp_path / "out"
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_rgbd_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    fill(folder)
-    with pytest.raises(BadInputError, match=message):
-        record_from(folder, tmp_path / "a.db3")
-    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    cv2.imwrite(str(folder / "depth_0.png"), np.ones((24, 32), np.uint16))
+    with pytest.raises(BadInputError, match="--intrinsics"):
+        record_from(folder, tmp_path / "out.db3")
+    (folder / "lens.json").write_text(json.dumps({**LENS, "width_px": 33}))
+    with pytest.raises(BadInputError, match="depth is 32x24, the intrinsics are for 33x24"):
+        record_from(folder, tmp_path / "out.db3")
+    (folder / "lens.json").write_text(json.dumps(LENS))
+    picture(folder / "color_1.png", 32, 24)
+    with pytest.raises(BadInputError, match="do not pair for 0, 1"):
+        record_from(folder, tmp_path / "out.db3")
+    picture(folder / "color_0.png", 32, 24)
+    (folder / "color_1.png").unlink()
+    cv2.imwrite(str(folder / "depth_0.png"), np.ones((24, 32), np.uint8))
+    with pytest.raises(BadInputError, match="16-bit"):
+        record_from(folder, tmp_path / "out.db3")
+    assert not (tmp_path / "out.db3").exists()
 
 
-def test_depth_in_millimetres_given_as_metres_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "depth.npy", np.full((4, 4), 812.0, np.float32))
-    with pytest.raises(BadInputError, match="is it in millimetres"):
-        read_depth(tmp_path / "depth.npy")
+@pytest.mark.parametrize("told", ["{}", "[]", "nothing", '{"_fx": 1}', '{"intrinsic_matrix": [1]}'])
+def test_intrinsics_that_are_none_are_named(tmp_path: Path, told: str) -> None:
+    (tmp_path / "lens.json").write_text(told)
+    with pytest.raises(BadInputError, match=r"lens\.json: not intrinsics"):
+        read_intrinsics(tmp_path / "lens.json")
+
+
+def test_depth_in_metres_keeps_a_tenth_of_a_millimetre(tmp_path: Path) -> None:
+    z = np.array([[0.0, np.nan, 0.12345], [1.0, np.inf, 6.5]], np.float32)
+    np.savez(tmp_path / "d.npz", z)
+    depth, scale_m = read_depth(tmp_path / "d.npz")
+    np.testing.assert_array_equal(depth == 0, [[True, True, False], [False, True, False]])
+    known = depth > 0
+    np.testing.assert_allclose(depth[known] * scale_m, z[known], atol=5.1e-5)
+    for wrong, named in (
+        (np.full((2, 2), 700.0), "millimetres"),
+        (np.full((2, 2), -1.0), "metres"),
+        (np.ones((2, 2), np.int64), "floating-point"),
+        (np.ones(3), "2-D"),
+    ):
+        np.save(tmp_path / "w.npy", wrong)
+        with pytest.raises(BadInputError, match=named):
+            read_depth(tmp_path / "w.npy")
+    np.save(tmp_path / "p.npy", np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(BadInputError, match="not a plain array"):
+        read_depth(tmp_path / "p.npy")
+
+
+def test_grey_and_sixteen_bit_pictures_are_read_as_colour(tmp_path: Path) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    rgb = read_rgb(tmp_path / "grey.png")
+    np.testing.assert_array_equal(rgb, np.repeat(grey[..., None], 3, axis=2))
+    cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "deep.png"), rgb)
+
+
+def test_a_live_recording_without_its_camera_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CameraError, match="not connected"):
+        record_live(CameraSettings(serial="000000000000"), tmp_path / "new" / "out.db3", 1.0)
+    assert not list((tmp_path / "new").iterdir())
+    with pytest.raises(RecordingError, match="serial number"):
+        record_live(CameraSettings(recording=tmp_path / "a.db3"), tmp_path / "out.db3", 1.0)
+    (tmp_path / "taken.db3").write_text("")
+    for out in ("taken.db3", "out.bag"):
+        with pytest.raises(RecordingError, match=r"ends in \.db3"):
+            record_live(CameraSettings(serial="0"), tmp_path / out, 1.0)

@@ -100,7 +100,7 @@ def test_a_recording_that_was_cut_off_is_refused(
     frames, errors = replay(path)
     assert not frames
     assert [type(error) for error in errors] == [RecordingError]
-    assert "line.db3" in str(errors[0])
+    assert "line.db3: not a whole recording" in str(errors[0])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     frames, errors = replay(path)
     assert not frames
     assert [type(error) for error in errors] == [RecordingError]
-    assert "not a recording" in str(errors[0])
+    assert "not a whole recording, or none at all" in str(errors[0])
 
 
 def test_a_database_that_is_no_recording_is_refused(tmp_path: Path) -> None:
