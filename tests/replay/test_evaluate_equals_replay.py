@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ pretrain = { steps = 3, batch = 8, width = 0.1 }
 
 
 @pytest.fixture(scope="module")
-def tiles(real_data, tmp_path_factory):
+def tiles(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of few tiles of many sizes: one exposure of a tile, and defects of each kind."""
     root = real_data / "magnetic_tile"
     with (root / "groups.csv").open(newline="") as stream:
@@ -52,15 +53,20 @@ def tiles(real_data, tmp_path_factory):
     return index
 
 
-def _line(root, row):
+def _line(root: Path, row: dict[str, str]) -> dict[str, str | int]:
     is_defect = row["class"] != "MT_Free"
     file = root / row["path"]
-    line = {"filename": str(file), "label": int(is_defect), "label_name": row["class"]}
-    mask = {"maskname": str(file.with_suffix(".png"))} if is_defect else {}
-    return line | mask | {"part": row["group"]}
+    line: dict[str, str | int] = {
+        "filename": str(file),
+        "label": int(is_defect),
+        "label_name": row["class"],
+    }
+    if is_defect:
+        line["maskname"] = str(file.with_suffix(".png"))
+    return line | {"part": row["group"]}
 
 
-def test_evaluate_and_replay_agree_on_real_tiles(tiles, tmp_path):
+def test_evaluate_and_replay_agree_on_real_tiles(tiles: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
     run = train(recipe, tmp_path / "run", SilentProgress(), tiles)
@@ -77,9 +83,13 @@ def test_evaluate_and_replay_agree_on_real_tiles(tiles, tmp_path):
     assert len(verdicts) == len(evaluated)
     calibration = bundle.mode("rgb").calibration_scores
     for verdict in verdicts:
+        assert verdict.frame_id is not None
+        assert verdict.camera_time is not None
         label = labels.get(verdict.frame_id, verdict.camera_time.ns)
+        assert label is not None
         ours = evaluated.pop(label.source)
         assert verdict.decision == ours["decision"]
         assert verdict.part_id == ours["part_id"]
+        assert verdict.score is not None
         assert score_error(verdict.score, ours["score"], calibration) <= 1e-3
     assert not evaluated

@@ -6,18 +6,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
+from loupe_models.manifest import Mode
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
 from loupe_trainer import methods
-from loupe_trainer.methods.base import Detector
+from loupe_trainer.methods.base import Detector, Samples
+from loupe_trainer.progress import Progress
+from loupe_trainer.run import RunFolder
 
 SIDE = 64
 
 
 class SpotDetector(Detector):
     """How far each pixel is from the mean of its surroundings, over what is usual there."""
+
+    usual: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,14 +45,19 @@ class Spots:
     """A method; `fits` counts how often it was asked to learn."""
 
     name = "spots"
-    modes = ("rgb",)
+    modes: tuple[Mode, ...] = ("rgb",)
     backbone = None
     fits = 0
 
     def preprocess(self) -> PreprocessSpec:
         return PreprocessSpec(steps=(Crop(), Resize(width_px=SIDE, height_px=SIDE)))
 
-    def fit(self, samples, run, _progress):
+    def fit(
+        self,
+        samples: Samples,
+        run: RunFolder,
+        progress: Progress,  # noqa: ARG002
+    ) -> SpotDetector:
         Spots.fits += 1
         detector = SpotDetector()
         raw = [detector.raw(torch.from_numpy(np.asarray(s["rgb"]))) for s in samples]
@@ -53,20 +65,23 @@ class Spots:
         run.log({"step": 1, "loss": float(raw[0].mean())})
         return detector
 
-    def normalise(self, detector, samples):
+    def normalise(self, detector: Detector, samples: Samples) -> None:
+        assert isinstance(detector, SpotDetector)
         tops = [detector(torch.from_numpy(np.asarray(s["rgb"])))[1].item() for s in samples]
         detector.scale.fill_(1.0 / float(np.median(tops)))
 
 
 @pytest.fixture
-def spots(monkeypatch):
+def spots(monkeypatch: pytest.MonkeyPatch) -> type[Spots]:
     """Register the method under its name."""
     monkeypatch.setitem(methods.METHODS, "spots", lambda *_: Spots())
     monkeypatch.setattr(Spots, "fits", 0)
     return Spots
 
 
-def part_picture(seed: int, defect: bool = False, size_wh: tuple[int, int] = (90, 70)):
+def part_picture(
+    seed: int, defect: bool = False, size_wh: tuple[int, int] = (90, 70)
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """A textured part; a defect is a small bright square. Gives picture and mask."""
     rng = np.random.default_rng(seed)
     width, height = size_wh
@@ -79,13 +94,13 @@ def part_picture(seed: int, defect: bool = False, size_wh: tuple[int, int] = (90
     return rgb, mask
 
 
-def write_picture(path: Path, rgb: np.ndarray) -> None:
+def write_picture(path: Path, rgb: npt.NDArray[np.uint8]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), rgb[..., ::-1] if rgb.ndim == 3 else rgb)
 
 
 @pytest.fixture(scope="session")
-def plain_folder(tmp_path_factory):
+def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eighty pictures of good parts in one folder."""
     root = tmp_path_factory.mktemp("plain")
     for i in range(80):
@@ -94,7 +109,7 @@ def plain_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def mvtec_folder(tmp_path_factory):
+def mvtec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MVTec's layout: 80 to learn from, 10 good and 12 defective to test on."""
     root = tmp_path_factory.mktemp("mvtec")
     for i in range(80):
@@ -124,7 +139,7 @@ false_reject_rate = 0.1
 
 
 @pytest.fixture
-def recipe_file(tmp_path):
+def recipe_file(tmp_path: Path) -> Path:
     file = tmp_path / "recipe.toml"
     file.write_text(RECIPE, encoding="utf-8")
     return file

@@ -83,7 +83,9 @@ def test_real_weights_classify_real_photographs(real_data: Path) -> None:
         bias = torch.from_numpy(arrays["conv10.bias"].astype(np.float32))
     confident = []
     for path in photographs:
-        bgr = cv2.resize(cv2.imread(str(path)), (256, 256), interpolation=cv2.INTER_AREA)
+        photograph = cv2.imread(str(path))
+        assert photograph is not None
+        bgr = cv2.resize(photograph, (256, 256), interpolation=cv2.INTER_AREA)
         rgb = torch.from_numpy(bgr[..., ::-1].copy()).permute(2, 0, 1)[None].float()
         confident.append([_certainty(backbone, p, weight, bias) for p in (rgb, rgb.flip(1))])
     right, swapped = np.median(np.array(confident), axis=0)

@@ -1,13 +1,17 @@
 """Golden frames, parity and the Gaussian baseline: what a bundle's numbers rest on."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from loupe_models.frame import Frame, Label, Rect
 from loupe_models.gate import GateSpec
-from loupe_models.preprocess import Crop, PreprocessSpec, Resize
+from loupe_models.preprocess import Crop, PreprocessSpec, Resize, Tensors
 from loupe_trainer.cache import View
 from loupe_trainer.errors import DataError, ParityError, TrainingError
 from loupe_trainer.export import export_onnx
@@ -31,29 +35,36 @@ class Brightness(Detector):
         super().__init__()
         self.gain = torch.nn.Parameter(torch.ones(1))
 
-    def forward(self, rgb):
+    def forward(self, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         anomaly_map = rgb.to(torch.float32).permute(0, 3, 1, 2).mean(dim=1, keepdim=True)
         anomaly_map = anomaly_map * self.gain
         return anomaly_map, anomaly_map.mean(dim=(1, 2, 3))
 
 
-def flat(value, part="p"):
+def flat(value: int, part: str = "p") -> Frame:
     rgb = np.full((20, 24, 3), value, np.uint8)
     return Frame.from_image(rgb, label=Label(part_id=part))
 
 
-def tensors(value):
-    return VIEW.tensors(flat(value))
+def colour(frame: Frame) -> npt.NDArray[np.uint8]:
+    assert frame.rgb is not None
+    return frame.rgb
+
+
+def tensors(value: int) -> Tensors:
+    seen = VIEW.tensors(flat(value))
+    assert seen is not None
+    return seen
 
 
 @pytest.fixture
-def scorer(tmp_path):
+def scorer(tmp_path: Path) -> Iterator[Scorer]:
     inputs, outputs = export_onnx(Brightness(), tensors(7), tmp_path / "g.onnx")
     with Scorer(tmp_path / "g.onnx", inputs, outputs) as opened:
         yield opened
 
 
-def test_golden_frames_are_clear_of_the_threshold(scorer):
+def test_golden_frames_are_clear_of_the_threshold(scorer: Scorer) -> None:
     rule = GoldenRule(VIEW, scorer, threshold=100.0, margin=5.0)
     good = [flat(v) for v in (101, 97, 90, 20, 10)]
     defects = [flat(v) for v in (103, 50, 200, 220, 240)]
@@ -63,23 +74,23 @@ def test_golden_frames_are_clear_of_the_threshold(scorer):
     ]  # fmt: skip
 
 
-def test_a_spoiled_part_stands_in_for_a_defect(scorer):
+def test_a_spoiled_part_stands_in_for_a_defect(scorer: Scorer) -> None:
     rule = GoldenRule(VIEW, scorer, threshold=10.1, margin=0.05)
     golden = choose_golden([flat(10)], [], rule)
     assert [g.decision for g in golden] == ["good", "defect", "defect"]
     assert 10.15 <= golden[1].score < golden[2].score < 20
 
 
-def test_a_network_that_objects_to_nothing_is_refused(scorer):
+def test_a_network_that_objects_to_nothing_is_refused(scorer: Scorer) -> None:
     with pytest.raises(TrainingError, match="nor a spoiled part"):
         choose_golden([flat(10)], [], GoldenRule(VIEW, scorer, threshold=200.0, margin=1.0))
     with pytest.raises(TrainingError, match="no calibration frame passes"):
         choose_golden([flat(10)], [], GoldenRule(VIEW, scorer, threshold=1.0, margin=1.0))
 
 
-def test_spoiling_touches_the_part_only_and_grows():
+def test_spoiling_touches_the_part_only_and_grows() -> None:
     frame, region = flat(100), Rect(4, 4, 16, 12)
-    change = [np.abs(s.rgb.astype(int) - 100).sum(axis=-1) for s in spoil(frame, region)]
+    change = [np.abs(colour(s).astype(int) - 100).sum(axis=-1) for s in spoil(frame, region)]
     sums = [int(c.sum()) for c in change]
     assert all(sums[i : i + 5] == sorted(sums[i : i + 5]) for i in (0, 5, 10))
     assert 0 < sums[0] < sums[10]
@@ -87,20 +98,23 @@ def test_spoiling_touches_the_part_only_and_grows():
         moved = moved.copy()
         moved[4:16, 4:20] = 0
         assert not moved.any()
-    assert (frame.rgb == 100).all()
+    assert (colour(frame) == 100).all()
 
 
-def test_a_golden_frame_keeps_its_pixels(scorer, tmp_path):
+def test_a_golden_frame_keeps_its_pixels(scorer: Scorer, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = Frame.from_image(rng.integers(0, 99, (20, 24, 3), dtype=np.uint8))
     [found] = [GoldenRule(VIEW, scorer, 100.0, 1.0).judge(frame)]
+    assert found is not None
     golden = write_golden(tmp_path, 3, found, None)
     assert golden.rgb == "golden/rgb-3.png"
     assert golden.rect_px == Rect(0, 0, 24, 20)
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / golden.rgb))[..., ::-1], frame.rgb)
+    written = cv2.imread(str(tmp_path / golden.rgb))
+    assert written is not None
+    np.testing.assert_array_equal(written[..., ::-1], colour(frame))
 
 
-def test_parity_of_an_export_and_of_another_network(scorer):
+def test_parity_of_an_export_and_of_another_network(scorer: Scorer) -> None:
     scores = [10.0, 11.0, 12.0]
     inputs = [tensors(10), *random_inputs(tensors(10), seed=1)]
     errors = measure_parity(Brightness(), scorer, inputs, scores)
@@ -112,7 +126,7 @@ def test_parity_of_an_export_and_of_another_network(scorer):
         measure_parity(other, scorer, inputs, scores)
 
 
-def test_parity_does_not_take_nan_for_an_answer(scorer):
+def test_parity_does_not_take_nan_for_an_answer(scorer: Scorer) -> None:
     other = Brightness()
     with torch.no_grad():
         other.gain.fill_(float("nan"))
@@ -120,8 +134,8 @@ def test_parity_does_not_take_nan_for_an_answer(scorer):
         measure_parity(other, scorer, [tensors(10)], [10.0, 11.0])
 
 
-def test_random_inputs_are_of_the_kind_the_graph_takes():
-    like = {
+def test_random_inputs_are_of_the_kind_the_graph_takes() -> None:
+    like: Tensors = {
         "rgb": np.zeros((1, 8, 8, 3), np.uint8),
         "xyz": np.array([[[[0.0, 0, 0], [0.1, 0.2, 0.5]]]], np.float32),
         "valid": np.array([[[0, 1]]], np.uint8),
@@ -135,7 +149,7 @@ def test_random_inputs_are_of_the_kind_the_graph_takes():
         assert made["rgb"].std() > 50
 
 
-def test_gaussian_baseline_by_hand():
+def test_gaussian_baseline_by_hand() -> None:
     rng = np.random.default_rng(0)
     crops = [rng.normal(100, 8, (1, 24, 24, 3)).round().astype(np.uint8) for _ in range(200)]
     baseline = GaussianBaseline.fit(crops)
@@ -151,7 +165,7 @@ def test_gaussian_baseline_by_hand():
     assert spotted > 3 * plain
 
 
-def test_gaussian_baseline_is_saved_without_pickle(tmp_path):
+def test_gaussian_baseline_is_saved_without_pickle(tmp_path: Path) -> None:
     baseline = GaussianBaseline.fit([np.zeros((4, 4, 3), np.uint8)])
     baseline.save(tmp_path / "b.npz")
     again = GaussianBaseline.load(tmp_path / "b.npz")

@@ -1,13 +1,17 @@
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from loupe_models.frame import Rect
+from loupe_models.frame import Frame, Rect
 from loupe_models.gate import ByColour, GateSpec
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
 from loupe_trainer import cache
 from loupe_trainer.cache import View, cache_tensors
+from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
 from loupe_trainer.progress import SilentProgress
@@ -16,24 +20,25 @@ QUIET = SilentProgress()
 SHA = "0" * 64
 
 
-def view(side=32, **gate):
+def view(side: int = 32, gate: GateSpec | None = None) -> View:
     steps = (Crop(), Resize(width_px=side, height_px=side))
-    return View(gate=GateSpec(**gate), preprocess=PreprocessSpec(steps=steps))
+    return View(gate=gate or GateSpec(), preprocess=PreprocessSpec(steps=steps))
 
 
 @pytest.fixture(scope="module")
-def data(plain_folder):
+def data(plain_folder: Path) -> DataSet:
     return open_data(plain_folder, Reading())
 
 
-def test_samples_are_what_preprocess_gives(data, tmp_path):
+def test_samples_are_what_preprocess_gives(data: DataSet, tmp_path: Path) -> None:
     looked = view()
     samples = cache_tensors(tmp_path / "c", data, data.items[:5], looked, SHA, QUIET)
     assert len(samples) == 5
     for item, frame in data.frames(data.items[:5]):
         i = samples.items.index(item)
-        expected = looked.tensors(frame)["rgb"]
-        np.testing.assert_array_equal(samples[i]["rgb"], expected)
+        expected = looked.tensors(frame)
+        assert expected is not None
+        np.testing.assert_array_equal(samples[i]["rgb"], expected["rgb"])
         assert samples[i]["rgb"].shape == (1, 32, 32, 3)
     assert sum(1 for _ in samples) == 5
     some = samples.of(data.items[3:1:-1])
@@ -41,7 +46,9 @@ def test_samples_are_what_preprocess_gives(data, tmp_path):
     np.testing.assert_array_equal(some[0]["rgb"], samples[3]["rgb"])
 
 
-def test_pixels_are_read_once(data, tmp_path, monkeypatch):
+def test_pixels_are_read_once(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)
     monkeypatch.setattr(View, "tensors", lambda *_: pytest.fail("preprocessed again"))
     again = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)
@@ -49,7 +56,9 @@ def test_pixels_are_read_once(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["view", "data", "items"])
-def test_another_view_or_other_data_replace_the_cache(data, tmp_path, change):
+def test_another_view_or_other_data_replace_the_cache(
+    data: DataSet, tmp_path: Path, change: Literal["view", "data", "items"]
+) -> None:
     folder = tmp_path / "c"
     cache_tensors(folder, data, data.items[:5], view(), SHA, QUIET)
     before = {f.name for f in folder.iterdir()}
@@ -67,20 +76,20 @@ def test_another_view_or_other_data_replace_the_cache(data, tmp_path, change):
     assert made[0]["rgb"].shape[1] == (16 if change == "view" else 32)
 
 
-def test_an_interrupted_cache_is_made_again(data, tmp_path):
+def test_an_interrupted_cache_is_made_again(data: DataSet, tmp_path: Path) -> None:
     class Stopped(Exception):  # noqa: N818
         pass
 
     class StopsEarly:
         items, files, belt_from_camera = data.items, data.files, None
 
-        def frames(self, items):
+        def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
             for n, pair in enumerate(data.frames(items)):
                 if n == 2:
                     raise Stopped
                 yield pair
 
-        def mask(self, item):
+        def mask(self, item: Item) -> npt.NDArray[np.bool_] | None:
             return data.mask(item)
 
     with pytest.raises(Stopped):
@@ -88,9 +97,10 @@ def test_an_interrupted_cache_is_made_again(data, tmp_path):
     assert len(cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)) == 5
 
 
-def test_frames_without_a_part_are_left_out(data, tmp_path):
+def test_frames_without_a_part_are_left_out(data: DataSet, tmp_path: Path) -> None:
     seen = ByColour(belt_rgb=(120, 120, 120), min_contrast=10)
-    looked = view(region_px=Rect(0, 0, 8, 8), occupied=seen, min_fraction=0.3)
+    spec = GateSpec(region_px=Rect(0, 0, 8, 8), occupied=seen, min_fraction=0.3)
+    looked = view(gate=spec)
     samples = cache_tensors(tmp_path / "c", data, data.items, looked, SHA, QUIET)
     assert 0 < len(samples) < len(data.items)
     kept = {item.key for item in samples.items}
@@ -98,13 +108,15 @@ def test_frames_without_a_part_are_left_out(data, tmp_path):
         assert (looked.tensors(frame) is not None) == (item.key in kept)
 
 
-def test_a_gate_that_sees_nothing_is_named(data, tmp_path):
-    nothing = ByColour(belt_rgb=(120, 120, 120), min_contrast=100)
+def test_a_gate_that_sees_nothing_is_named(data: DataSet, tmp_path: Path) -> None:
+    blind = view(gate=GateSpec(occupied=ByColour(belt_rgb=(120, 120, 120), min_contrast=100)))
     with pytest.raises(DataError, match=r"mend \[gate\]"):
-        cache_tensors(tmp_path / "c", data, data.items, view(occupied=nothing), SHA, QUIET)
+        cache_tensors(tmp_path / "c", data, data.items, blind, SHA, QUIET)
 
 
-def test_a_full_disk_is_told_beforehand(data, tmp_path, monkeypatch):
+def test_a_full_disk_is_told_beforehand(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cache, "MAX_CACHE_BYTES", 10_000)
     with pytest.raises(DataError, match=r"has room for 0\.0 GB"):
         cache_tensors(tmp_path / "c", data, data.items, view(), SHA, QUIET)

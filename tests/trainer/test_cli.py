@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -14,11 +15,15 @@ from loupe_trainer import cli
 COMMAND = Path(sys.executable).with_name("loupe-trainer")
 
 
+class Typed(Protocol):
+    def __call__(self, *words: str | Path) -> tuple[str | int, str]: ...
+
+
 @pytest.fixture
-def typed(monkeypatch, capsys):
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Type a command in this process; gives its status and what it wrote."""
 
-    def run(*words):
+    def run(*words: str | Path) -> tuple[str | int, str]:
         monkeypatch.setattr(sys, "argv", ["loupe-trainer", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -29,7 +34,9 @@ def typed(monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("spots")
-def test_train_evaluate_export_report(typed, mvtec_folder, recipe_file, tmp_path):
+def test_train_evaluate_export_report(
+    typed: Typed, mvtec_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     status, told = typed("train", recipe_file, "--data", mvtec_folder, "--out", out)
     assert status == 0
@@ -79,8 +86,8 @@ def test_train_evaluate_export_report(typed, mvtec_folder, recipe_file, tmp_path
     ],
 )
 def test_bad_input_says_what_to_do_and_exits_2(
-    typed, words, says, recipe_file, plain_folder, tmp_path
-):
+    typed: Typed, words: list[str], says: str, recipe_file: Path, plain_folder: Path, tmp_path: Path
+) -> None:
     for name in ("empty", "one", "text", "mixed"):
         (tmp_path / name).mkdir()
     first = sorted(plain_folder.iterdir())[0]
@@ -99,26 +106,26 @@ def test_bad_input_says_what_to_do_and_exits_2(
 @pytest.mark.parametrize(
     "command", ["train", "evaluate", "export", "report", "pretrain", "backbones"]
 )
-def test_every_command_explains_itself(typed, command):
+def test_every_command_explains_itself(typed: Typed, command: str) -> None:
     status, told = typed(command, "--help")
     assert status == 0
     assert "Usage: loupe-trainer" in told
     assert command in typed("--help")[1]
 
 
-def test_backbones(typed):
+def test_backbones(typed: Typed) -> None:
     status, told = typed("backbones")
     assert status == 0
     assert "squeezenet" in told
 
 
-def test_wrong_usage_exits_2(typed):
+def test_wrong_usage_exits_2(typed: Typed) -> None:
     assert typed("train")[0] == 2
     assert typed("no-such-command")[0] == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_an_interrupted_run_says_how_to_go_on(plain_folder, tmp_path):
+def test_an_interrupted_run_says_how_to_go_on(plain_folder: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text(
         'name = "r"\nmethod = "efficientad"\n'
@@ -126,7 +133,15 @@ def test_an_interrupted_run_says_how_to_go_on(plain_folder, tmp_path):
         "[fit]\nwidth_px = 128\nheight_px = 128\n"
         "pretrain = { steps = 100000, batch = 8, width = 0.1 }\n"
     )
-    command = [COMMAND, "train", recipe, "--data", plain_folder, "--out", tmp_path / "run"]
+    command: list[str | Path] = [
+        COMMAND,
+        "train",
+        recipe,
+        "--data",
+        plain_folder,
+        "--out",
+        tmp_path / "run",
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 120
         while not (tmp_path / "run" / "cache").exists() and time.monotonic() < until:

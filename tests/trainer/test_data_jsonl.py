@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -9,14 +11,18 @@ from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
 
 
+class Index(Protocol):
+    def __call__(self, *lines: dict[str, object]) -> Path: ...
+
+
 @pytest.fixture
-def index(tmp_path):
+def index(tmp_path: Path) -> Index:
     for i in range(3):
         picture = np.random.default_rng(i).integers(0, 256, (12, 16, 3), dtype=np.uint8)
         assert cv2.imwrite(str(tmp_path / f"{i}.png"), picture)
     assert cv2.imwrite(str(tmp_path / "m.png"), np.eye(12, 16, dtype=np.uint8) * 255)
 
-    def write(*lines):
+    def write(*lines: dict[str, object]) -> Path:
         file = tmp_path / "index.jsonl"
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return file
@@ -24,7 +30,7 @@ def index(tmp_path):
     return write
 
 
-def test_lines_become_items(index, tmp_path):
+def test_lines_become_items(index: Index, tmp_path: Path) -> None:
     file = index(
         {"filename": "0.png", "label": 0, "label_name": "good", "clsname": "tile"},
         {"filename": str(tmp_path / "1.png"), "label": 1, "label_name": "crack",
@@ -36,8 +42,11 @@ def test_lines_become_items(index, tmp_path):
         ("0.png", "0.png", "good", None), ("1.png", "p7", "defect", "crack"),
         ("2.png", "p7", "good", None),
     ]  # fmt: skip
-    assert data.mask(data.items[1]).sum() == 12
-    assert [f.label.kind for _, f in data.frames(data.items)] == ["good", "defect", "good"]
+    mask = data.mask(data.items[1])
+    assert mask is not None
+    assert mask.sum() == 12
+    labels = [frame.label for _, frame in data.frames(data.items)]
+    assert [label and label.kind for label in labels] == ["good", "defect", "good"]
 
 
 @pytest.mark.parametrize(
@@ -50,12 +59,14 @@ def test_lines_become_items(index, tmp_path):
         ([{"filename": "0.png", "label": 2}], "label"),
     ],
 )
-def test_an_index_that_cannot_be_used(index, lines, says):
+def test_an_index_that_cannot_be_used(
+    index: Index, lines: list[dict[str, object]], says: str
+) -> None:
     with pytest.raises(BadInputError, match=says):
         open_data(index(*lines), Reading())
 
 
-def test_a_mask_that_is_no_picture(index, tmp_path):
+def test_a_mask_that_is_no_picture(index: Index, tmp_path: Path) -> None:
     (tmp_path / "m.png").write_text("no picture")
     data = open_data(index({"filename": "0.png", "label": 1, "maskname": "m.png"}), Reading())
     with pytest.raises(DataError, match="not a readable mask"):

@@ -1,7 +1,9 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from loupe_calibration.intrinsics import Intrinsics
@@ -24,7 +26,7 @@ BELT_RGB = (20, 20, 20)
 REGION = Rect(40, 20, 80, 80)
 
 
-def frame(seed=None, defect=False):
+def frame(seed: int | None = None, defect: bool = False) -> npt.NDArray[np.uint8]:
     """A belt, and on it a textured part where a seed is given."""
     rgb = np.full((HEIGHT, WIDTH, 3), 20, np.uint8)
     if seed is not None:
@@ -36,7 +38,7 @@ def frame(seed=None, defect=False):
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two frames of each of 60 good parts and 4 defective ones, all labelled."""
     path = tmp_path_factory.mktemp("labelled") / "parts.db3"
     mask = np.zeros((HEIGHT, WIDTH), bool)
@@ -59,7 +61,7 @@ def labelled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unlabelled(tmp_path_factory):
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three parts pass, three frames each, with bare belt between them."""
     path = tmp_path_factory.mktemp("unlabelled") / "belt.db3"
     with Recorder(path, RIG) as recorder:
@@ -68,19 +70,23 @@ def unlabelled(tmp_path_factory):
     return path
 
 
-def test_items_come_from_the_labels(labelled):
+def test_items_come_from_the_labels(labelled: Path) -> None:
     data = open_data(labelled, Reading())
     assert len(data.items) == 128
     assert len({i.part_id for i in data.items}) == 64
     some = [data.items[121], data.items[3]]
-    read = [(item.key, f.label.part_id, f.rgb) for item, f in data.frames(some)]
-    assert [key for key, _, _ in read] == [data.items[3].key, data.items[121].key]
-    np.testing.assert_array_equal(read[0][2], frame(3))
+    read = list(data.frames(some))
+    assert [item.key for item, _ in read] == [data.items[3].key, data.items[121].key]
+    assert [f.part_id for _, f in read] == ["p1", "p60"]
+    assert read[0][1].rgb is not None
+    np.testing.assert_array_equal(read[0][1].rgb, frame(3))
     assert data.mask(data.items[3]) is None
-    assert data.mask(data.items[121]).sum() == 144
+    mask = data.mask(data.items[121])
+    assert mask is not None
+    assert mask.sum() == 144
 
 
-def test_the_hash_covers_labels_and_masks(labelled, tmp_path):
+def test_the_hash_covers_labels_and_masks(labelled: Path, tmp_path: Path) -> None:
     first = index_data(open_data(labelled, Reading()), QUIET).data_sha256
     copy = tmp_path / "copy"
     shutil.copytree(labelled.parent, copy)
@@ -90,18 +96,18 @@ def test_the_hash_covers_labels_and_masks(labelled, tmp_path):
     assert index_data(open_data(copy / "parts.db3", Reading()), QUIET).data_sha256 != first
 
 
-def test_without_labels_the_gate_tells_parts_apart(unlabelled):
+def test_without_labels_the_gate_tells_parts_apart(unlabelled: Path) -> None:
     with pytest.raises(DataError, match=r"set \[gate\.occupied\]"):
         open_data(unlabelled, Reading())
     seen = GateSpec(occupied=ByColour(belt_rgb=BELT_RGB))
     data = open_data(unlabelled, Reading(gate=seen))
     assert [i.part_id for i in data.items] == [f"part-{n:06d}" for n in (1, 1, 1, 2, 2, 2, 3, 3, 3)]
-    assert {f.label.part_id for _, f in data.frames(data.items)} == {
+    assert {f.part_id for _, f in data.frames(data.items)} == {
         "part-000001", "part-000002", "part-000003",
     }  # fmt: skip
 
 
-def test_a_damaged_recording_and_a_damaged_belt(tmp_path):
+def test_a_damaged_recording_and_a_damaged_belt(tmp_path: Path) -> None:
     (tmp_path / "bad.db3").write_bytes(b"not a recording")
     (tmp_path / "bad.labels.jsonl").write_text("nonsense\n")
     with pytest.raises(RecordingError, match="not a label"):
@@ -113,7 +119,7 @@ def test_a_damaged_recording_and_a_damaged_belt(tmp_path):
 
 
 @pytest.mark.usefixtures("spots")
-def test_a_run_on_a_recording(labelled, recipe_file, tmp_path):
+def test_a_run_on_a_recording(labelled: Path, recipe_file: Path, tmp_path: Path) -> None:
     run = train(recipe_file, tmp_path / "run", QUIET, labelled)
     metrics = json.loads((run.evaluation / "metrics.json").read_text())
     assert metrics["image_auroc"] == 1.0

@@ -2,6 +2,7 @@ import math
 import time
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,16 +21,16 @@ from loupe_trainer.metrics import area_under_curve, image_auroc, pixel_metrics
         ([0, 1, 1, 2], [0, 0, 1, 1], 0.875),  # three pairs won, one tied
     ],
 )
-def test_image_auroc_counts_pairs(scores, truth, expected):
+def test_image_auroc_counts_pairs(scores: list[int], truth: list[int], expected: float) -> None:
     assert image_auroc(scores, truth) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("truth", [[0, 0], [1, 1], []])
-def test_image_auroc_of_one_kind_is_not_a_number(truth):
+def test_image_auroc_of_one_kind_is_not_a_number(truth: list[int]) -> None:
     assert math.isnan(image_auroc([0.5] * len(truth), truth))
 
 
-def test_au_pro_by_hand():
+def test_au_pro_by_hand() -> None:
     # Ten normal pixels score 0..9. Region A (one pixel, 9.5) lies above them all, region B (two
     # pixels, 8.5 and -1) has one pixel below one normal pixel and one below all of them.
     maps = [np.array([[*range(10), 9.5, -5, 8.5, -1]], np.float32)]
@@ -44,22 +45,24 @@ def test_au_pro_by_hand():
     assert got.pixel_auroc == pytest.approx((11 + 10 + 1) / 33)
 
 
-def test_a_tie_inside_the_limit_is_joined_by_a_straight_line():
+def test_a_tie_inside_the_limit_is_joined_by_a_straight_line() -> None:
     normal = np.array([0.0, 0, 0, 0, 1, 1, 1, 1, 2, 2])  # from 20 % to 60 % tie with the positive
     got = area_under_curve(normal, np.array([1.0]), np.array([1.0]), limit=0.3)
     assert got == pytest.approx(0.1 * (0.1 / 0.4) / 2 / 0.3)
 
 
-def test_no_mask_no_number():
+def test_no_mask_no_number() -> None:
     flat = np.zeros((4, 4), np.float32)
     got = pixel_metrics([flat], [flat > 0])
     assert (got.pixel_auroc, got.au_pro_30, got.au_pro_05, got.n_regions) == (None, None, None, 0)
     assert pixel_metrics([], []).pixel_auroc is None
 
 
-def slow_au_pro(maps, masks, limit):
+def slow_au_pro(
+    maps: list[npt.NDArray[np.float32]], masks: list[npt.NDArray[np.bool_]], limit: float
+) -> float:
     """Draw the whole curve, threshold by threshold, and integrate it by trapezes."""
-    regions = []
+    regions: list[tuple[int, npt.NDArray[np.bool_]]] = []
     for i, mask in enumerate(masks):
         labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
         regions += [(i, labels == k) for k in range(1, n + 1)]
@@ -82,7 +85,7 @@ def slow_au_pro(maps, masks, limit):
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), levels=st.sampled_from([3, 8, 1000]))
-def test_au_pro_equals_the_slow_reference(seed, levels):
+def test_au_pro_equals_the_slow_reference(seed: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
     masks = [rng.random((9, 11)) < 0.15, rng.random((7, 5)) < 0.2, np.zeros((6, 6), bool)]
     masks[0][0, 0] = True
@@ -96,7 +99,7 @@ def test_au_pro_equals_the_slow_reference(seed, levels):
     assert got.pixel_auroc == pytest.approx(((wins > 0) + 0.5 * (wins == 0)).mean(), abs=1e-9)
 
 
-def test_a_hundred_maps_take_seconds():
+def test_a_hundred_maps_take_seconds() -> None:
     rng = np.random.default_rng(0)
     maps = [rng.random((256, 256), dtype=np.float32) for _ in range(100)]
     masks = [np.zeros((256, 256), bool) for _ in range(100)]

@@ -2,19 +2,21 @@ from pathlib import Path
 
 import pytest
 
+from loupe_edge.camera_settings import Stream
+from loupe_models.manifest import Mode
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.recipe import Recipe, load_recipe
 
 MINIMAL = 'name = "r"\nmethod = "efficientad"\n'
 
 
-def written(tmp_path, text):
+def written(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "r.toml"
     file.write_text(text, encoding="utf-8")
     return file
 
 
-def test_defaults(tmp_path):
+def test_defaults(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, MINIMAL))
     assert recipe.mode == "rgb"
     assert recipe.threshold.confidence == 0.95
@@ -33,7 +35,7 @@ def test_defaults(tmp_path):
         ("name = \n", "not valid TOML"),
     ],
 )
-def test_refusals_name_file_key_and_reason(tmp_path, text, says):
+def test_refusals_name_file_key_and_reason(tmp_path: Path, text: str, says: str) -> None:
     file = written(tmp_path, text)
     with pytest.raises(RecipeError) as refused:
         load_recipe(file)
@@ -42,7 +44,7 @@ def test_refusals_name_file_key_and_reason(tmp_path, text, says):
     assert refused.value.exit_status == 2
 
 
-def test_a_missing_recipe_and_a_binary_one(tmp_path):
+def test_a_missing_recipe_and_a_binary_one(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no such recipe"):
         load_recipe(tmp_path / "absent.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
@@ -50,7 +52,7 @@ def test_a_missing_recipe_and_a_binary_one(tmp_path):
         load_recipe(tmp_path / "b.toml")
 
 
-def test_settings_win_over_the_file(tmp_path):
+def test_settings_win_over_the_file(tmp_path: Path) -> None:
     file = written(tmp_path, MINIMAL + "[fit]\nsteps = 5\n")
     recipe = load_recipe(
         file, {"fit.steps": "7", "fit.corpus": "pictures", "threshold.confidence": "0.9"}
@@ -72,12 +74,14 @@ def test_settings_win_over_the_file(tmp_path):
         ("rgbd", {}, ("rgb", "depth")),
     ],
 )
-def test_streams_follow_from_mode_and_gate(mode, gate, streams):
+def test_streams_follow_from_mode_and_gate(
+    mode: Mode, gate: dict[str, object], streams: tuple[Stream, ...]
+) -> None:
     recipe = Recipe.model_validate({"name": "r", "method": "m", "mode": mode, "gate": gate})
     assert recipe.streams == streams
 
 
-def test_shipped_recipes_are_valid(repository):
+def test_shipped_recipes_are_valid(repository: Path) -> None:
     files = sorted((repository / "trainer" / "recipes").glob("*.toml"))
     assert {"folder.toml", "magnetic_tile.toml"} <= {f.name for f in files}
     for file in files:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,24 +9,24 @@ from hypothesis import strategies as st
 from loupe_models.threshold import parts_needed
 from loupe_trainer.data.item import Item
 from loupe_trainer.errors import SplitError
-from loupe_trainer.recipe import SplitSettings, ThresholdSettings
+from loupe_trainer.recipe import Role, SplitSettings, ThresholdSettings
 from loupe_trainer.split import ROLES, Split, split_parts, write_split
 
 SHARES = SplitSettings(fit=0.5, quantiles=0.1, threshold=0.3, test=0.1)
 PROMISE = ThresholdSettings(false_reject_rate=0.1)
 
 
-def good(part, frame=0, **known):
+def good(part: int, frame: int = 0, is_test_only: bool = False) -> Item:
     key = f"{part}/{frame}.png"
-    return Item(key=key, part_id=str(part), kind="good", source=Path("/d") / key, **known)
+    return Item(key, str(part), "good", Path("/d") / key, is_test_only=is_test_only)
 
 
-def bad(part, frame=0):
+def bad(part: int, frame: int = 0) -> Item:
     key = f"{part}/{frame}-bad.png"
     return Item(key, str(part), "defect", Path("/d") / key, defect="crack")
 
 
-def parts_of(split):
+def parts_of(split: Split) -> dict[Role, set[str]]:
     return {role: {item.part_id for item in split.role(role)} for role in ROLES}
 
 
@@ -34,7 +35,7 @@ def parts_of(split):
     n_good=st.integers(150, 300), n_frames=st.integers(1, 4), n_mixed=st.integers(0, 20),
     seed=st.integers(0, 99),
 )  # fmt: skip
-def test_parts_are_dealt_whole(n_good, n_frames, n_mixed, seed):
+def test_parts_are_dealt_whole(n_good: int, n_frames: int, n_mixed: int, seed: int) -> None:
     items = [good(p, f) for p in range(n_good) for f in range(n_frames)]
     items += [bad(p) for p in range(n_mixed)]
     parts = parts_of(split_parts(items, SHARES, PROMISE, seed))
@@ -46,7 +47,7 @@ def test_parts_are_dealt_whole(n_good, n_frames, n_mixed, seed):
     assert abs(len(parts["threshold"]) - 0.3 * n_pure) <= 1
 
 
-def test_the_deal_depends_on_ids_and_seed_only():
+def test_the_deal_depends_on_ids_and_seed_only() -> None:
     items = [good(p) for p in range(120)]
     first = parts_of(split_parts(items, SHARES, PROMISE, seed=3))
     assert parts_of(split_parts(items[::-1], SHARES, PROMISE, seed=3)) == first
@@ -55,28 +56,28 @@ def test_the_deal_depends_on_ids_and_seed_only():
     assert sorted(first["quantiles"], key=int)[:4] == ["10", "30", "36", "42"]
 
 
-def test_a_test_folder_of_its_own_takes_no_share_of_the_others():
+def test_a_test_folder_of_its_own_takes_no_share_of_the_others() -> None:
     items = [good(p) for p in range(100)] + [good(p, is_test_only=True) for p in range(100, 110)]
     parts = parts_of(split_parts(items, SHARES, PROMISE, seed=0))
     assert parts["test"] == {str(p) for p in range(100, 110)}
     assert len(parts["fit"]) + len(parts["quantiles"]) + len(parts["threshold"]) == 100
 
 
-def test_shares_without_a_test():
+def test_shares_without_a_test() -> None:
     shares = SplitSettings(fit=2, quantiles=1, threshold=2, test=0)
     parts = parts_of(split_parts([good(p) for p in range(100)], shares, PROMISE, seed=0))
     assert [len(parts[role]) for role in ROLES] == [40, 20, 40, 0]
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
-def test_too_few_parts_for_the_promise_says_how_many(rate):
+def test_too_few_parts_for_the_promise_says_how_many(rate: float) -> None:
     promise = ThresholdSettings(false_reject_rate=rate)
     needed = parts_needed(rate)
     with pytest.raises(SplitError, match=rf"takes {needed}: collect about \d+ good parts"):
         split_parts([good(p) for p in range(60)], SHARES, promise, seed=0)
 
 
-def test_the_number_asked_for_is_enough():
+def test_the_number_asked_for_is_enough() -> None:
     with pytest.raises(SplitError) as refused:
         split_parts([good(p) for p in range(5)], SHARES, PROMISE, seed=0)
     in_all = int(str(refused.value).split("collect about ")[1].split()[0])
@@ -85,28 +86,28 @@ def test_the_number_asked_for_is_enough():
 
 
 @pytest.mark.parametrize("items", [[], [bad(0)]])
-def test_no_good_part(items):
+def test_no_good_part(items: Sequence[Item]) -> None:
     with pytest.raises(SplitError, match="no good part"):
         split_parts(items, SHARES, PROMISE, seed=0)
 
 
-def test_one_good_part():
+def test_one_good_part() -> None:
     with pytest.raises(SplitError, match="1 good part, "):
         split_parts([good(0, f) for f in range(50)], SHARES, PROMISE, seed=0)
 
 
-def test_too_few_for_quantiles():
+def test_too_few_for_quantiles() -> None:
     shares = SplitSettings(fit=0.5, quantiles=0.001, threshold=0.499, test=0)
     with pytest.raises(SplitError, match="fewer than 2 for quantiles"):
         split_parts([good(p) for p in range(100)], shares, PROMISE, seed=0)
 
 
-def test_two_roles_that_share_a_part_are_refused():
+def test_two_roles_that_share_a_part_are_refused() -> None:
     with pytest.raises(SplitError, match="part 7 is in both fit and test"):
         Split(fit=(good(7, 0),), quantiles=(), threshold=(), test=(good(7, 1),))
 
 
-def test_written_as_json_lines(tmp_path):
+def test_written_as_json_lines(tmp_path: Path) -> None:
     items = [good(p) for p in range(100)] + [
         Item("b", "b", "defect", Path("/d/b.png"), "crack", mask=Path("/d/b_mask.png"))
     ]
