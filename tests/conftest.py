@@ -366,18 +366,15 @@ def tiny_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # --- Real recordings, a few small frames each ---------------------------------------------------
 
-EXPOSURE_WH = (64, 48)
 EXPOSURE_LENS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
 
 
-def exposure(n: int, size_wh: tuple[int, int] = EXPOSURE_WH) -> tuple[Any, Any]:
+def exposure(n: int, size_wh: tuple[int, int] = (64, 48)) -> tuple[Any, Any]:
     """Colour and depth of exposure `n`: noise that no other exposure shares, with holes."""
-    width, height = size_wh
     rng = np.random.default_rng(n)
-    rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    depth = rng.integers(400, 600, (height, width)).astype(np.uint16)
-    depth[rng.random(depth.shape) < 0.2] = 0
-    return rgb, depth
+    rgb = rng.integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8)
+    depth = rng.integers(400, 600, size_wh[::-1]).astype(np.uint16)
+    return rgb, depth * (rng.random(depth.shape) > 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -388,28 +385,19 @@ def make_exposure() -> Callable[..., tuple[Any, Any]]:
 
 @pytest.fixture
 def make_recording(tmp_path: Path) -> Callable[..., Path]:
-    """`make_recording(told, name, rig, label)`: the SDK's recorder writes `name`.
-
-    `told` has a letter an exposure: `b` both streams, `c` colour alone, `d` depth alone,
-    `-` neither. `label(n)` says what is known of exposure `n`, counted from 1.
-    """
+    """`make_recording(told, rig, label)`: `told` has a letter an exposure, `b` both streams,
+    `c` colour alone, `d` depth alone, `-` neither; `label(n)` labels the `n`th, from 1."""
 
     def make(
-        told: str,
-        name: str = "line.db3",
-        rig: Rig | None = None,
-        label: Callable[[int], Label] | None = None,
+        told: str, rig: Rig | None = None, label: Callable[[int], Label] | None = None
     ) -> Path:
-        path = tmp_path / name
-        with Recorder(path, rig or Rig(rgb=EXPOSURE_LENS, depth=EXPOSURE_LENS)) as recorder:
+        path = tmp_path / "line.db3"
+        with Recorder(path, rig or Rig(EXPOSURE_LENS, EXPOSURE_LENS)) as recorder:
             for n, letter in enumerate(told, 1):
-                lens = recorder.rig.rgb or recorder.rig.depth or EXPOSURE_LENS
-                rgb, depth = exposure(n, lens.size_wh)
-                recorder.write(
-                    rgb=rgb if letter in "bc" else None,
-                    depth=depth if letter in "bd" else None,
-                    label=None if label is None else label(n),
-                )
+                rgb, depth = exposure(n)
+                told_label = None if label is None else label(n)
+                images = rgb if letter in "bc" else None, depth if letter in "bd" else None
+                recorder.write(*images, label=told_label)
         return path
 
     return make
