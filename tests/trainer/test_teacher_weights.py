@@ -18,21 +18,45 @@ from loupe_trainer.teachers.corpus import (
     open_corpus,
 )
 from loupe_trainer.teachers.distil import embed
+from loupe_trainer.teachers.marks import draw_mark
+from loupe_trainer.teachers.normalise import imagenet_normalise
 from loupe_trainer.teachers.pretrain import pretrain
-from loupe_trainer.teachers.selfsupervised import compactness_loss, triplet_loss
+from loupe_trainer.teachers.selfsupervised import (
+    compactness_loss,
+    draw_patches,
+    nearest_stranger,
+    triplet_loss,
+)
 from loupe_trainer.teachers.weights import load_teacher
 
 TINY = {"width": 0.07, "steps": 3, "batch": 8, "n_pictures": 8}
 
 
-def test_triplet_takes_the_nearest_stranger_and_swaps_the_anchor() -> None:
-    anchors = torch.tensor([[0.0, 0.0], [4.0, 0.0], [90.0, 0.0]])
-    positives = anchors.clone()
-    positives[0, 0] = 1.0
-    # pair 0: to its positive 1/2; to the nearest stranger min(16, 9)/2, and the margin is 1
-    assert float(triplet_loss(anchors, positives)) == 0.0
-    positives[0, 0] = 3.0  # to its positive 9/2; to the nearest stranger min(16, 1)/2
-    assert float(triplet_loss(anchors, positives)) == pytest.approx((1 + 4.5 - 0.5) / 3)
+def test_triplet_swaps_the_anchor_where_that_is_harder() -> None:
+    anchors = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
+    positives = torch.tensor([[1.0, 0.0], [4.0, 0.0]])
+    negatives = torch.tensor([[4.0, 0.0], [0.0, 0.0]])
+    # pair 0: to its positive 1/2; to its negative min(16, 9)/2; the margin is 1
+    assert float(triplet_loss(anchors, positives, negatives)) == 0.0
+    positives[0, 0] = 3.0  # to its positive 9/2; to its negative min(16, 1)/2
+    loss = float(triplet_loss(anchors, positives, negatives))
+    assert loss == pytest.approx((1 + 4.5 - 0.5) / 2)
+
+
+def test_the_stranger_is_the_nearest_to_either_of_a_pair_and_never_itself() -> None:
+    anchors = torch.tensor([[0.0], [5.0], [9.0]])
+    positives = torch.tensor([[1.0], [5.0], [6.0]])
+    assert nearest_stranger(anchors, positives).flatten().tolist() == [5.0, 9.0, 5.0]
+
+
+def test_marks_are_small_and_always_there() -> None:
+    rng = np.random.default_rng(0)
+    patch = np.full((33, 33, 3), 100, np.uint8)
+    changed = [np.abs(draw_mark(patch, rng).astype(int) - patch).max(2) for _ in range(200)]
+    touched = np.array([np.mean(c > 0) for c in changed])
+    assert (touched > 0).mean() > 0.97  # a mark may have the patch's own colour
+    assert np.median(touched) < 0.2
+    assert touched.max() < 0.7
 
 
 def test_compactness_asks_for_uncorrelated_channels_whatever_the_sign() -> None:
@@ -82,17 +106,15 @@ def test_pretraining_is_deterministic_and_the_seed_matters(tmp_path: Path) -> No
 
 def test_self_supervision_pulls_a_patch_and_its_twin_together(tmp_path: Path) -> None:
     """After a little training twins are closer than strangers, on textures never seen."""
-    from loupe_trainer.teachers.selfsupervised import _draw_pairs
-
     config = PretrainConfig.model_validate(
         TINY | {"steps": 60, "batch": 32, "n_pictures": 64, "lr": 1e-3}
     )
     teacher = pretrain(config, tmp_path / "t.safetensors", SilentProgress())
     rng = np.random.default_rng(99)
     pictures = [TextureCorpus().picture(rng, 128, 128) for _ in range(32)]
-    anchors, positives = _draw_pairs(pictures, 64, rng, torch.device("cpu"))
     with torch.no_grad():
-        a, p = teacher.network(anchors).flatten(1), teacher.network(positives).flatten(1)
+        patches = imagenet_normalise(draw_patches(pictures, 64, rng))
+        a, p, _ = teacher.network(patches).flatten(1).chunk(3)
     twins, strangers = (a - p).square().sum(1), (a - a.roll(1, 0)).square().sum(1)
     assert float((twins < strangers).float().mean()) > 0.9
 

@@ -1,8 +1,13 @@
 """A teacher from nothing but pictures: the losses of Uninformed Students without its backbone.
 
-A patch and the same patch slightly moved, lit and noised are to be described alike; patches from
-elsewhere differently (triplet with anchor swap); and the channels of the description are to say
-different things (compactness, on squared correlations: plain ones would reward anti-correlation).
+A patch and the same patch slightly moved, lit and noised are to be described alike; differently
+from patches from elsewhere, and from itself with a small mark drawn on it (triplets with anchor
+swap); and the channels of the description are to say different things (compactness, on squared
+correlations: plain ones would reward anti-correlation).
+
+The marks are ours. Strangers are told apart by whatever fills a patch, and a teacher that learns
+only that is blind to a scratch. Nor is there room for much compactness: with fewer patches in a
+batch than channels, most of the correlation that it sees is chance.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor
+from torch import Tensor, nn
 
 from loupe_trainer.compute import autocast, open_device, place, unplace
 from loupe_trainer.errors import TrainingError
@@ -20,12 +25,14 @@ from loupe_trainer.optimisation import adam, descend, learning_rate
 from loupe_trainer.progress import Progress
 from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.corpus import Corpus, to_grey
+from loupe_trainer.teachers.marks import draw_mark
 from loupe_trainer.teachers.normalise import imagenet_normalise
 from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX, Pdn, teacher_network
 
 Rgb = npt.NDArray[np.uint8]
 
 MARGIN = 1.0
+COMPACTNESS_WEIGHT = 0.1
 MIN_SPREAD = 1e-6
 MAX_SHIFT_PX = 4
 MAX_ZOOM = 3.0
@@ -48,16 +55,16 @@ def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progr
     """
     device = open_device(config.device)
     torch.manual_seed(config.seed)
-    network = place(teacher_network(config.shape), device)
+    network = place(initialise(teacher_network(config.shape)), device)
     optimiser = adam(network.parameters(), config.lr, config.weight_decay)
     rng = np.random.default_rng(config.seed)
     pictures = [corpus.picture(rng, PICTURE_PX, PICTURE_PX) for _ in range(config.n_pictures)]
     with progress.task("learning to describe patches", config.steps) as task:
         for step in range(config.steps):
-            anchors, positives = _draw_pairs(pictures, config.batch, rng, device)
+            patches = draw_patches(pictures, config.batch, rng).to(device)
             with autocast(device):
-                described = network(torch.cat((anchors, positives))).flatten(1).float()
-            loss = teacher_loss(*described.chunk(2))
+                described = network(imagenet_normalise(patches)).flatten(1).float()
+            loss = teacher_loss(described)
             if not loss.isfinite():
                 raise TrainingError("the teacher's loss is not finite; lower pretrain.lr")
             descend(loss, optimiser, learning_rate(config.lr, step, config.steps))
@@ -65,33 +72,48 @@ def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progr
     return unplace(network)
 
 
-def teacher_loss(anchors: Tensor, positives: Tensor) -> Tensor:
-    """Sum the triplet and the compactness loss of (B, C) descriptions.
+def initialise(network: Pdn) -> Pdn:
+    """Give weights that keep the signal's size: PyTorch's own shrink it, and biases take over."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
 
-    Both look at descriptions in units of each channel's spread over the batch, as the student
-    will, so that neither can be satisfied by scale alone.
+
+def teacher_loss(described: Tensor) -> Tensor:
+    """Sum the losses of (3 B, C) descriptions: anchors, their positives, their marked copies.
+
+    All look at descriptions in units of each channel's spread over the batch, as the student
+    will, so that none can be satisfied by scale alone.
     """
-    both = torch.cat((anchors, positives))
-    unit = (both - both.mean(0)) / (both.std(0) + MIN_SPREAD)
-    anchors, positives = unit.chunk(2)
-    return triplet_loss(anchors, positives) + compactness_loss(anchors)
-
-
-def triplet_loss(anchors: Tensor, positives: Tensor) -> Tensor:
-    """Ask that a pair be closer than either of it is to any stranger, by a margin.
-
-    Distances are channel means, so that the margin means the same for every width. The stranger
-    is the nearest in the batch. The anchor is swapped for its positive where that is the harder
-    question: the smaller of both distances counts.
-    """
-    n_channels = anchors.shape[1]
-    to_positive = (anchors - positives).square().mean(1)
-    to_others = torch.minimum(
-        _squared_distances(anchors, anchors), _squared_distances(positives, anchors)
+    unit = (described - described.mean(0)) / (described.std(0) + MIN_SPREAD)
+    anchors, positives, marked = unit.chunk(3)
+    return (
+        triplet_loss(anchors, positives, nearest_stranger(anchors, positives))
+        + triplet_loss(anchors, positives, marked)
+        + COMPACTNESS_WEIGHT * compactness_loss(anchors)
     )
-    own = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
-    to_stranger = (to_others / n_channels).masked_fill(own, torch.inf).amin(1)
-    return nnf.relu(MARGIN + to_positive - to_stranger).mean()
+
+
+def triplet_loss(anchors: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """Ask that a pair be closer than either of it is to its negative, by a margin.
+
+    Distances are channel means, so that the margin means the same for every width. The anchor is
+    swapped for its positive where that is the harder question: the smaller distance counts.
+    """
+    to_negative = torch.minimum(_distance(anchors, negatives), _distance(positives, negatives))
+    return nnf.relu(MARGIN + _distance(anchors, positives) - to_negative).mean()
+
+
+def nearest_stranger(anchors: Tensor, positives: Tensor) -> Tensor:
+    """Give, for each pair, the anchor of the batch that is nearest to either of it, (B, C)."""
+    with torch.no_grad():
+        to_others = torch.minimum(torch.cdist(anchors, anchors), torch.cdist(positives, anchors))
+        own = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
+        nearest = to_others.masked_fill(own, torch.inf).argmin(1)
+    return anchors[nearest]
 
 
 def compactness_loss(described: Tensor) -> Tensor:
@@ -103,26 +125,24 @@ def compactness_loss(described: Tensor) -> Tensor:
     return (correlation.square().sum() - correlation.diagonal().square().sum()) / n
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Give (A, B) from (A, C) and (B, C), summed over channels."""
-    return a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T
-
-
-def _draw_pairs(
-    pictures: list[Rgb], n: int, rng: np.random.Generator, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Cut `n` patches and their slightly changed twins, (n, 3, 33, 33) ImageNet-normalised."""
+def draw_patches(pictures: list[Rgb], n: int, rng: np.random.Generator) -> Tensor:
+    """Cut patches, (3 n, 3, 33, 33) in 0..255: `n` anchors, their positives, marked copies."""
     pairs = [_cut_pair(pictures[int(rng.integers(len(pictures)))], rng) for _ in range(n)]
-    anchors = _batch([pair[0] for pair in pairs])
-    positives = _batch([pair[1] for pair in pairs])
-    gain = rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS, (n, 1, 1, 1)).astype(np.float32)
-    positives = positives * torch.from_numpy(gain)
-    noise = rng.standard_normal(positives.shape, dtype=np.float32) * np.float32(255 * NOISE)
-    positives = (positives + torch.from_numpy(noise)).clamp(0, 255)
-    return (
-        imagenet_normalise(anchors.to(device)),
-        imagenet_normalise(positives.to(device)),
-    )
+    anchors = _batch([anchor for anchor, _ in pairs])
+    positives = _batch([positive for _, positive in pairs])
+    marked = _batch([draw_mark(anchor, rng) for anchor, _ in pairs])
+    return torch.cat((anchors, _disturb(positives, rng), _disturb(marked, rng)))
+
+
+def _disturb(patches: Tensor, rng: np.random.Generator) -> Tensor:
+    """Change light and noise, which a teacher is not to care about."""
+    gain = rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS, (len(patches), 1, 1, 1)).astype(np.float32)
+    noise = rng.standard_normal(patches.shape, dtype=np.float32) * np.float32(255 * NOISE)
+    return (patches * torch.from_numpy(gain) + torch.from_numpy(noise)).clamp(0, 255)
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().mean(1)
 
 
 def _cut_pair(picture: Rgb, rng: np.random.Generator) -> tuple[Rgb, Rgb]:

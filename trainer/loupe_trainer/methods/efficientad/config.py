@@ -22,6 +22,9 @@ class EfficientAdConfig(BaseModel):
         steps: Optimiser steps. A short schedule wants a higher `lr`.
         batch: Pictures a step; the hard-feature quantile is taken of each by itself.
         lr: Adam's; a tenth of it in the last 5 % of the steps.
+        hard_quantile: Which share of the squared differences the student is not asked to mend.
+        global_weight: Share of the autoencoder's map in the anomaly map. An autoencoder that a
+            short schedule leaves untaught adds noise; give it less then.
         penalty: Whether the student is kept from imitating the teacher on foreign pictures.
         penalty_corpus: A folder of any photographs; None draws textures, which needs nothing.
         n_penalty_pictures: How many of them are kept in memory.
@@ -41,6 +44,8 @@ class EfficientAdConfig(BaseModel):
     batch: int = Field(default=1, ge=1, le=64)
     lr: float = Field(default=1e-4, gt=0, le=0.1)
     weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
+    hard_quantile: float = Field(default=0.999, ge=0, lt=1)
+    global_weight: float = Field(default=0.5, ge=0, le=1)
     penalty: bool = True
     penalty_corpus: Path | None = None
     n_penalty_pictures: int = Field(default=256, ge=1)

@@ -27,10 +27,14 @@ class EfficientAdDetector(Detector):
         teacher: With the statistics of its channels folded in.
         student: Twice the teacher's channels.
         autoencoder: For pictures of one size.
+        global_weight: Share of the autoencoder's map in the fused one.
     """
 
-    def __init__(self, teacher: Pdn, student: Pdn, autoencoder: Autoencoder) -> None:
+    def __init__(
+        self, teacher: Pdn, student: Pdn, autoencoder: Autoencoder, global_weight: float = 0.5
+    ) -> None:
         super().__init__()
+        self.global_weight = global_weight
         self.normalise = ImageNetNormalise()
         self.teacher = teacher
         self.student = student
@@ -41,7 +45,8 @@ class EfficientAdDetector(Detector):
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Answer for (1, H, W, 3) uint8."""
         local_map, global_map = self.raw_maps(rgb)
-        fused = 0.5 * self.local_scale(local_map) + 0.5 * self.global_scale(global_map)
+        share = self.global_weight
+        fused = (1 - share) * self.local_scale(local_map) + share * self.global_scale(global_map)
         padded = zero_border(fused, MAP_BORDER)
         anomaly_map = nnf.interpolate(padded, scale_factor=STRIDE_PX, mode="bilinear")
         return anomaly_map, anomaly_map.amax(dim=(1, 2, 3))

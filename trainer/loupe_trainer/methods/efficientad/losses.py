@@ -9,8 +9,8 @@ from torch import Tensor
 HARD_QUANTILE = 0.999
 
 
-def hard_feature_loss(teacher: Tensor, student: Tensor) -> Tensor:
-    """Average the squared differences at or above their 0.999 quantile, image by image.
+def hard_feature_loss(teacher: Tensor, student: Tensor, quantile: float = HARD_QUANTILE) -> Tensor:
+    """Average the squared differences at or above their quantile, image by image.
 
     The quantile is of all elements of one image. It is never computed: the elements that reach
     it are the k largest, and finding those is some ten times faster than sorting a million.
@@ -18,10 +18,11 @@ def hard_feature_loss(teacher: Tensor, student: Tensor) -> Tensor:
     Args:
         teacher: (B, C, H, W) normalised features.
         student: (B, C, H, W) its imitation.
+        quantile: 0 averages over all elements.
     """
     difference = (teacher.float() - student.float()).square().flatten(1)  # (B, C*H*W)
     n = difference.shape[1]
-    n_hard = n - math.ceil(HARD_QUANTILE * (n - 1))
+    n_hard = n - math.ceil(quantile * (n - 1))
     return difference.topk(n_hard, dim=1, sorted=False).values.mean()
 
 

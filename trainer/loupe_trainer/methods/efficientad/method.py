@@ -72,7 +72,12 @@ class EfficientAd:
         source = StepSource(parts, self._foreign(parts), self._config.batch, self._seed)
         train(networks, source, answers, self._schedule(run, parts), progress)
         return unplace(
-            EfficientAdDetector(networks.teacher, networks.student, networks.autoencoder)
+            EfficientAdDetector(
+                networks.teacher,
+                networks.student,
+                networks.autoencoder,
+                self._config.global_weight,
+            )
         ).eval()
 
     def normalise(self, detector: Detector, samples: Samples) -> None:
@@ -127,7 +132,15 @@ class EfficientAd:
 
     def _schedule(self, run: RunFolder, parts: Rgb) -> Schedule:
         """Say what a checkpoint must have in common with this run to be continued."""
-        free = {"log_every", "checkpoint_every", "cache_mb", "device", "pretrain", "teacher"}
+        free = {
+            "log_every",
+            "checkpoint_every",
+            "cache_mb",
+            "device",
+            "pretrain",
+            "teacher",
+            "global_weight",
+        }
         settings = self._config.model_dump(mode="json", exclude=free) | {
             "seed": self._seed,
             "n_parts": len(parts),

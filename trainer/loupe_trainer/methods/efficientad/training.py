@@ -15,6 +15,7 @@ from loupe_trainer.errors import TrainingError
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.losses import (
+    HARD_QUANTILE,
     hard_feature_loss,
     imitation_loss,
     penalty_loss,
@@ -91,7 +92,7 @@ def train(
     with progress.task("learning good parts", config.steps, step) as task:
         while step < config.steps:
             torch.manual_seed(step_seed(schedule.seed, step))  # for dropout, whatever ran before
-            losses = step_losses(networks, source.draw(step), answers)
+            losses = step_losses(networks, source.draw(step), answers, config.hard_quantile)
             descend(losses.total, optimiser, learning_rate(config.lr, step, config.steps))
             step += 1
             if step % config.log_every == 0 or step == config.steps:
@@ -114,7 +115,10 @@ def make_optimiser(networks: Networks, config: EfficientAdConfig) -> torch.optim
     return adam(parameters, config.lr, config.weight_decay)
 
 
-def step_losses(networks: Networks, pictures: StepPictures, answers: TeacherAnswers) -> Losses:
+def step_losses(
+    networks: Networks, pictures: StepPictures, answers: TeacherAnswers,
+    hard_quantile: float = HARD_QUANTILE,
+) -> Losses:  # fmt: skip
     """Look at one step's pictures.
 
     The student's body sees all of them in one batch, and of its last layer only the half that a
@@ -134,7 +138,7 @@ def step_losses(networks: Networks, pictures: StepPictures, answers: TeacherAnsw
         prediction = networks.student.describe(body[-n:], slice(n_channels, None))
         autoencoder = networks.autoencoder(recoloured)
     return Losses(
-        hard=hard_feature_loss(on_parts, imitation[:n]),
+        hard=hard_feature_loss(on_parts, imitation[:n], hard_quantile),
         penalty=penalty_loss(imitation[n:]) if pictures.foreign is not None else seen.new_zeros(()),
         autoencoder=imitation_loss(on_recoloured, autoencoder),
         # Not detached: the autoencoder, too, is drawn to what the student can predict.
