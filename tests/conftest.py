@@ -364,41 +364,31 @@ def tiny_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# --- Real recordings, a few small frames each ---------------------------------------------------
-
-EXPOSURE_LENS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
-
-
-def exposure(n: int, size_wh: tuple[int, int] = (64, 48)) -> tuple[Any, Any]:
-    """Colour and depth of exposure `n`: noise that no other exposure shares, with holes."""
-    rng = np.random.default_rng(n)
-    rgb = rng.integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8)
-    depth = rng.integers(400, 600, size_wh[::-1]).astype(np.uint16)
-    return rgb, depth * (rng.random(depth.shape) > 0.2)
-
-
 @pytest.fixture(scope="session")
 def make_exposure() -> Callable[..., tuple[Any, Any]]:
-    """`make_exposure(n, size_wh)`: see `exposure`."""
-    return exposure
+    """`make_exposure(n, size_wh)`: colour and depth that no other `n` shares, with holes."""
+
+    def make(n: int, size_wh: tuple[int, int] = (64, 48)) -> tuple[Any, Any]:
+        rng = np.random.default_rng(n)
+        rgb = rng.integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8)
+        depth = rng.integers(400, 600, size_wh[::-1]).astype(np.uint16)
+        return rgb, depth * (rng.random(depth.shape) > 0.2)
+
+    return make
 
 
 @pytest.fixture
-def make_recording(tmp_path: Path) -> Callable[..., Path]:
-    """`make_recording(told, rig, label)`: `told` has a letter an exposure, `b` both streams,
-    `c` colour alone, `d` depth alone, `-` neither; `label(n)` labels the `n`th, from 1."""
+def make_recording(tmp_path: Path, make_exposure: Callable[..., Any]) -> Callable[..., Path]:
+    """`make_recording(told, rig, label)`: a letter an exposure, `b`oth, `c`olour, `d`epth, `-`."""
+    lens = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
 
-    def make(
-        told: str, rig: Rig | None = None, label: Callable[[int], Label] | None = None
-    ) -> Path:
-        path = tmp_path / "line.db3"
-        with Recorder(path, rig or Rig(EXPOSURE_LENS, EXPOSURE_LENS)) as recorder:
+    def make(told: str, rig: Rig | None = None, label: Callable[[int], Any] | None = None) -> Path:
+        with Recorder(tmp_path / "line.db3", rig or Rig(lens, lens)) as recorder:
             for n, letter in enumerate(told, 1):
-                rgb, depth = exposure(n)
-                told_label = None if label is None else label(n)
-                images = rgb if letter in "bc" else None, depth if letter in "bd" else None
-                recorder.write(*images, label=told_label)
-        return path
+                rgb, depth = make_exposure(n)
+                rgb, depth = rgb if letter in "bc" else None, depth if letter in "bd" else None
+                recorder.write(rgb, depth, label(n) if label else None)
+        return tmp_path / "line.db3"
 
     return make
 
