@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as nnf
+from torch import Tensor
 
 from loupe_trainer.errors import RecipeError, WeightsError
 from loupe_trainer.progress import SilentProgress
@@ -17,7 +19,7 @@ from loupe_trainer.teachers.corpus import (
     TextureCorpus,
     open_corpus,
 )
-from loupe_trainer.teachers.distil import embed
+from loupe_trainer.teachers.embedding import PatchEmbedding
 from loupe_trainer.teachers.marks import draw_mark
 from loupe_trainer.teachers.normalise import imagenet_normalise
 from loupe_trainer.teachers.pretrain import pretrain
@@ -70,14 +72,25 @@ def test_compactness_asks_for_uncorrelated_channels_whatever_the_sign() -> None:
     assert float(compactness_loss(independent)) < 0.01
 
 
-def test_embedding_averages_over_neighbours_and_layers() -> None:
-    flat = torch.full((2, 7, 16, 16), 3.0)
-    deep = torch.full((2, 11, 8, 8), 5.0)
-    described = embed((flat, deep), (16, 16), 6)
-    assert described.shape == (2, 6, 16, 16)
-    inside = described[:, :, 3:-3, 3:-3]
-    torch.testing.assert_close(inside[:, :3], torch.full_like(inside[:, :3], 3.0))
-    torch.testing.assert_close(inside[:, 3:], torch.full_like(inside[:, 3:], 5.0))
+def patchcore_embedding(maps: list[Tensor], size_hw: tuple[int, int], channels: int) -> Tensor:
+    """Step by step, as PatchCore does it."""
+    batch, n = len(maps[0]), size_hw[0] * size_hw[1]
+    layers = []
+    for layer in maps:
+        around = nnf.unfold(layer, 3, padding=1).reshape(batch, -1, *layer.shape[2:])
+        around = nnf.interpolate(around, size=size_hw, mode="bilinear")
+        rows = around.flatten(2).transpose(1, 2).reshape(batch * n, 1, -1)
+        layers.append(nnf.adaptive_avg_pool1d(rows, 1024))
+    pooled = nnf.adaptive_avg_pool1d(torch.cat(layers, dim=2), channels)
+    return pooled.reshape(batch, *size_hw, channels).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("channels", [24, 97, 384])
+def test_embedding_by_convolution_equals_patchcores(channels: int) -> None:
+    maps = [torch.randn(2, 128, 8, 12), torch.randn(2, 160, 4, 6), torch.randn(2, 130, 2, 3)]
+    embed = PatchEmbedding((128, 160, 130), channels, (8, 12))
+    expected = patchcore_embedding(maps, (8, 12), channels)
+    torch.testing.assert_close(embed(maps), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_teacher_keeps_its_answers_and_its_origin(tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ class Backbone(nn.Module, ABC):
         licence: SPDX name.
         sha256: Of the file the weights came from.
         strides_px: Of its feature maps, finest first.
+        channels: Of its feature maps.
     """
 
     name: str
     licence: str
     sha256: str
     strides_px: tuple[int, ...]
+    channels: tuple[int, ...]
 
     @abstractmethod
     def features(self, picture: Tensor) -> tuple[Tensor, ...]:

@@ -53,6 +53,7 @@ class SqueezeNet(Backbone):
     name = "squeezenet_v1.1"
     licence = "BSD-2-Clause"
     strides_px = (8, 16)
+    channels = (256, 512)
     mean: Tensor
 
     def __init__(self, sha256: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor
+from torch import Tensor, nn
 
 from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
@@ -17,11 +17,10 @@ from loupe_trainer.optimisation import adam, descend, learning_rate
 from loupe_trainer.progress import Progress
 from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.corpus import Corpus, to_grey
+from loupe_trainer.teachers.embedding import PatchEmbedding
 from loupe_trainer.teachers.normalise import imagenet_normalise
 from loupe_trainer.teachers.pdn import STRIDE_PX, Pdn, teacher_network
 
-LAYER_DIMENSIONS = 1024
-NEIGHBOURHOOD = 3
 GREY_SHARE = 0.1
 
 
@@ -44,8 +43,8 @@ def distil(
         TrainingError: The loss is not finite.
     """
     device = open_device(config.device)
-    place(backbone, device)
-    mean, std = _target_statistics(backbone, config, corpus, progress)
+    guide = Guide(place(backbone, device), config)
+    mean, std = _target_statistics(guide, config, corpus, progress)
     torch.manual_seed(config.seed)
     network = place(teacher_network(config.shape, padding=True), device)
     optimiser = adam(network.parameters(), config.lr, config.weight_decay)
@@ -54,7 +53,7 @@ def distil(
     with progress.task("distilling the backbone", config.steps, step) as task:
         while step < config.steps:
             large = _draw(corpus, config, np.random.default_rng((config.seed, step)))
-            target = (_target(backbone, large.to(device), config) - mean) / std
+            target = (guide(large.to(device)) - mean) / std
             with autocast(device):
                 described = network(imagenet_normalise(_halve(large).to(device)))
             loss = (described.float() - target).square().mean()
@@ -70,41 +69,28 @@ def distil(
     return bare
 
 
-def embed(maps: tuple[Tensor, ...], size_hw: tuple[int, int], channels: int) -> Tensor:
-    """Describe patches as PatchCore does, by averages over neighbourhoods and channels.
+class Guide(nn.Module):
+    """What a teacher is to say: the backbone's description of the same patches."""
 
-    Args:
-        maps: (B, C_i, H_i, W_i) of several layers.
-        size_hw: Of the answer; maps of other sizes are resized to it.
-        channels: Of the answer.
+    def __init__(self, backbone: Backbone, config: PretrainConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        side = config.input_px // STRIDE_PX
+        self.embed = PatchEmbedding(
+            backbone.channels, config.shape.feature_channels, (side, side)
+        ).to(open_device(config.device))
 
-    Returns:
-        (B, channels, H, W) float32.
-    """
-    batch, n = len(maps[0]), size_hw[0] * size_hw[1]
-    layers = []
-    for layer in maps:
-        # (B, C * 9, H_i * W_i): every position with its neighbours
-        around = nnf.unfold(layer.float(), NEIGHBOURHOOD, padding=NEIGHBOURHOOD // 2)
-        around = around.reshape(batch, -1, *layer.shape[2:])
-        if tuple(layer.shape[2:]) != size_hw:
-            around = nnf.interpolate(around, size=size_hw, mode="bilinear")
-        rows = around.flatten(2).transpose(1, 2).reshape(batch * n, 1, -1)
-        layers.append(nnf.adaptive_avg_pool1d(rows, LAYER_DIMENSIONS))
-    pooled = nnf.adaptive_avg_pool1d(torch.cat(layers, dim=2), channels)
-    return pooled.reshape(batch, *size_hw, channels).permute(0, 3, 1, 2)
-
-
-@torch.no_grad()
-def _target(backbone: Backbone, large: Tensor, config: PretrainConfig) -> Tensor:
-    side = config.input_px // STRIDE_PX
-    with autocast(large.device):
-        maps = backbone.features(large.to(memory_format=torch.channels_last))
-    return embed(maps, (side, side), config.shape.feature_channels)
+    @torch.no_grad()
+    def forward(self, large: Tensor) -> Tensor:
+        """Describe (B, 3, 2 * input, 2 * input) pictures in 0..255, not normalised yet."""
+        with autocast(large.device):
+            maps = self.backbone.features(large.to(memory_format=torch.channels_last))
+        described: Tensor = self.embed(maps)
+        return described
 
 
 def _target_statistics(
-    backbone: Backbone, config: PretrainConfig, corpus: Corpus, progress: Progress
+    guide: Guide, config: PretrainConfig, corpus: Corpus, progress: Progress
 ) -> tuple[Tensor, Tensor]:
     """Give each channel's mean and spread over some pictures, (1, C, 1, 1)."""
     rng = np.random.default_rng((config.seed, 2**31))
@@ -112,7 +98,7 @@ def _target_statistics(
     device = open_device(config.device)
     means, squares = [], []
     for _ in progress.track(range(n_batches), "measuring the backbone"):
-        target = _target(backbone, _draw(corpus, config, rng).to(device), config).double()
+        target = guide(_draw(corpus, config, rng).to(device)).double()
         means.append(target.mean((0, 2, 3)))
         squares.append(target.square().mean((0, 2, 3)))
     mean = torch.stack(means).mean(0)
