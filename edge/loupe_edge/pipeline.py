@@ -21,7 +21,8 @@ class Pipeline:
       paused until all are started.
     - `resume` waits for a player that in lock-step waits for whoever reads, for up to 10 s: it
       runs beside the reading.
-    - `stop` can hang for good: it is waited for only so long.
+    - `stop` can hang for good: it is waited for only so long. It can also crash under a player
+      that still plays: the player is halted first.
     """
 
     def __init__(self, settings: CameraSettings, record_to: Path | None = None) -> None:
@@ -108,9 +109,15 @@ class Pipeline:
             self._pipeline.stop()
 
     def _run_stop(self) -> None:
-        self._pipeline.stop()
+        """Halt a player first: one that still plays while its pipeline goes crashes the process."""
+        if self._playback is not None:
+            halting = threading.Thread(target=self._playback.pause, daemon=True)
+            halting.start()
+            while halting.is_alive():  # it waits for whoever reads, like `resume`
+                self.poll(1)
         if self._resuming is not None:
             self._resuming.join()
+        self._pipeline.stop()
 
     def _hold_recording(self, config: SdkObject) -> None:
         if self._settings.recording is None:

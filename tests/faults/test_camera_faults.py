@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -267,3 +269,23 @@ def test_a_stop_that_hangs_is_an_error_within_its_time(monkeypatch: pytest.Monke
         pipeline.stop()
     assert time.monotonic() - began < 2
     hanging.is_released = True
+
+
+def test_closing_while_the_player_still_plays_does_not_crash(tmp_path: Path) -> None:
+    """A race in the SDK: without halting the player, one such close in about fifty aborts."""
+    path = tmp_path / "a.db3"
+    with Recorder(path, Rig(rgb=Intrinsics(160, 120, 150.0, 150.0, 80.0, 60.0))) as recorder:
+        for k in range(128):
+            recorder.write(rgb=np.full((120, 160, 3), k, np.uint8))
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from loupe_edge.camera import RealSenseCamera\n"
+        "from loupe_edge.camera_settings import CameraSettings\n"
+        "for _ in range(30):\n"
+        "    camera = RealSenseCamera(CameraSettings(recording=Path(sys.argv[1])))\n"
+        "    camera.open()\n"
+        "    [camera.read() for _ in range(122)]\n"
+        "    camera.close()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
