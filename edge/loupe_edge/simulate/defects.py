@@ -97,7 +97,7 @@ def _scratch(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
 def _stain(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     """Let a drop of oil or coolant dry: a ragged blot, darker at its rim."""
     good = good_relief(kind.name)
-    radius_mm = math.exp(rng.uniform(math.log(1.9), math.log(4.7)))
+    radius_mm = math.exp(rng.uniform(math.log(2.1), math.log(4.7)))
     at = _site(kind.name, 1.0, rng)
     stretch, angle = rng.uniform(0.6, 1.0), rng.uniform(0, math.pi)
     x, y = grid_mm()
@@ -136,7 +136,7 @@ def _dent(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
 def _hole(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     """Leave a pore: right through where strong, a shallow pit where weak."""
     good = good_relief(kind.name)
-    radius_mm = math.exp(rng.uniform(math.log(1.5), math.log(3.3)))
+    radius_mm = math.exp(rng.uniform(math.log(1.7), math.log(3.3)))
     at = _site(kind.name, radius_mm + 0.5, rng, flat=True)
     inside = cover(disc(at, radius_mm), 0.7)
     is_through = strength > 0.5

@@ -45,7 +45,7 @@ def draw_light(variation: float, rng: np.random.Generator) -> Light:
     """Let the lamp wander; variation 0 keeps it still."""
     azimuth = math.radians(125 + 14 * variation * rng.uniform(-1, 1))
     elevation = math.radians(60 + 5 * variation * rng.uniform(-1, 1))
-    warm = 0.03 * variation * rng.uniform(-1, 1)
+    warm = 0.02 * variation * rng.uniform(-1, 1)
     flat = math.cos(elevation)
     return Light(
         (flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)),

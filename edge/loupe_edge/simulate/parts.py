@@ -23,9 +23,9 @@ from loupe_edge.simulate.texture import FieldName
 
 FASTENER_RADIUS_MM = 3.4
 
-ALUMINIUM: Rgb = (0.60, 0.61, 0.63)
-MACHINED: Rgb = (0.74, 0.75, 0.76)
-ZINC: Rgb = (0.67, 0.64, 0.55)
+ALUMINIUM: Rgb = (0.52, 0.53, 0.55)
+MACHINED: Rgb = (0.61, 0.62, 0.63)
+ZINC: Rgb = (0.60, 0.57, 0.49)
 POLYMER: Rgb = (0.74, 0.36, 0.17)
 BRASS: Rgb = (0.80, 0.64, 0.30)
 SHADE: Rgb = (0.05, 0.05, 0.05)
@@ -168,7 +168,7 @@ BRACKET = Layout(
 COVER = Layout(fasteners=(Spot(-25, -25), Spot(25, -25), Spot(0, 44)), mark=Spot(0, -29.7))
 
 KINDS: dict[KindName, Kind] = {
-    "bracket": Kind("bracket", BRACKET, Finish("brushed", 0.026, 0.022, 0.025), _bracket),
+    "bracket": Kind("bracket", BRACKET, Finish("brushed", 0.014, 0.008, 0.018), _bracket),
     "cover": Kind("cover", COVER, Finish("grain", 0.022, 0.03, 0.03), _cover),
 }
 

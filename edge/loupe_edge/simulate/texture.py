@@ -20,7 +20,7 @@ SIZE_PX = 1024
 _SEEDS = {"brushed": 11, "grain": 12, "cloudy": 13, "white": 14, "speckle": 15}
 # Gaussian widths (x, y) in pixels, and how much of each goes into the field.
 _BANDS: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "brushed": ((40.0, 0.8, 1.0), (14.0, 0.6, 0.5), (90.0, 3.0, 0.5)),
+    "brushed": ((40.0, 1.3, 1.0), (14.0, 1.0, 0.5), (90.0, 4.0, 0.5)),
     "grain": ((1.1, 1.1, 1.0), (2.4, 2.4, 0.7)),
     "cloudy": ((28.0, 28.0, 1.0), (10.0, 10.0, 0.35)),
     "white": ((0.0, 0.0, 1.0),),
