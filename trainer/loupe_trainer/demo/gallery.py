@@ -65,14 +65,13 @@ def _is_right(part: Part) -> bool:
 
 def _numbers(outcome: Outcome, gaussian_auroc: float) -> str:
     defects, good = outcome.of_kind("defect"), outcome.of_kind("good")
-    total_ms = outcome.stage_times_ms().get("total", (float("nan"),) * 2)[0]
     cells = [
         (f"{sum(p.decision == 'defect' for p in defects)} / {len(defects)}", "defects found"),
         (f"{sum(p.decision == 'defect' for p in good)} / {len(good)}", "good parts rejected"),
         (str(sum(p.decision == "unknown" for p in outcome.parts)), "unknown"),
         (f"{outcome.colour_auroc():.3f}", "AUROC, defects visible in colour"),
         (f"{gaussian_auroc:.3f}", "AUROC of a per-pixel Gaussian"),
-        (f"{total_ms:.0f} ms", "frame to verdict, p50, this machine"),
+        (f"{outcome.stage_times_ms()['all'][0]:.0f} ms", "frame to verdict, p50, this machine"),
     ]
     return "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in cells)
 

@@ -55,9 +55,17 @@ class Outcome:
         return colour_auroc({p.part_id: p.score for p in self.parts if p.score is not None}, self)
 
     def stage_times_ms(self) -> dict[str, tuple[float, float]]:
-        """Give p50 and p99 of each stage over all frames."""
-        stages = self.verdicts[0].stage_us if self.verdicts else {}
-        times = {s: [v.stage_us.get(s, 0) / 1000 for v in self.verdicts] for s in stages}
+        """Give p50 and p99 of each stage over all frames, and of their sum as `all`.
+
+        Hand-over is left out: in lock-step it is the wait for the frame before.
+        """
+        frames = [
+            {stage: us / 1000 for stage, us in v.stage_us.items() if stage != "hand_over"}
+            for v in self.verdicts
+        ]
+        stages = frames[0] if frames else {}
+        times = {stage: [f.get(stage, 0.0) for f in frames] for stage in stages}
+        times["all"] = [sum(f.values()) for f in frames]
         return {s: (float(np.median(t)), float(np.quantile(t, 0.99))) for s, t in times.items()}
 
 

@@ -16,7 +16,7 @@ from loupe_models.frame import Frame, Rect
 
 Picture = npt.NDArray[np.uint8]
 
-HEIGHT_RANGE_M = (-0.005, 0.035)
+HEIGHT_RANGE_M = (-0.002, 0.018)
 TRUTH_RGB = (255, 64, 160)
 BOX_RGB = (255, 176, 0)
 NO_MEASUREMENT_RGB = (24, 24, 24)
@@ -77,7 +77,7 @@ def draw_map(colour: Picture, inspection: Inspection) -> Picture:
 
 
 def draw_height(frame: Frame, belt_from_camera: Transform) -> Picture:
-    """Draw height above the belt, belt to 35 mm, dark where there is no measurement."""
+    """Draw height above the belt, up to 18 mm, dark where there is no measurement."""
     if frame.depth is None or frame.intrinsics is None or frame.depth_scale_m is None:
         return np.full((*frame.size_wh[::-1], 3), NO_MEASUREMENT_RGB, np.uint8)
     points = deproject(frame.depth, frame.intrinsics, frame.depth_scale_m)

@@ -17,10 +17,14 @@ def print_tables(console: Console, outcome: Outcome, gaussian_auroc: float) -> N
 
 def _found(outcome: Outcome) -> Table:
     table = Table(title="Parts")
-    for name in ("truth", "visible in", "parts", "called defect", "called good", "unknown"):
-        table.add_column(name, justify="left" if name in ("truth", "visible in") else "right")
+    for name in ("truth", "visible in"):
+        table.add_column(name, no_wrap=True)
+    for name in ("parts", "called defect", "called good", "unknown"):
+        table.add_column(name, justify="right")
     for defect, parts in outcome.defects().items():
-        table.add_row(defect, " + ".join(parts[0].label.visible_in), *_counts(parts))
+        table.add_row(
+            defect.replace("_", " "), " + ".join(parts[0].label.visible_in), *_counts(parts)
+        )
     defects = outcome.of_kind("defect")
     table.add_section()
     table.add_row("all defects", "", *_counts(defects), style="bold")
@@ -53,5 +57,6 @@ def _stages(outcome: Outcome) -> Table:
     table.add_column("p50", justify="right")
     table.add_column("p99", justify="right")
     for stage, (p50, p99) in outcome.stage_times_ms().items():
-        table.add_row(stage, f"{p50:.2f}", f"{p99:.2f}")
+        style = "bold" if stage == "all" else ""
+        table.add_row(stage, f"{p50:.2f}", f"{p99:.2f}", style=style)
     return table
