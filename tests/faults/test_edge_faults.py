@@ -48,9 +48,8 @@ def opened(
         yield service, publisher
 
 
-def run(service: Service, *, engine: Engine | None = None, ladder: Ladder | None = None) -> None:
-    service.inspector.engine = engine or service.inspector.engine
-    service.ladder = ladder or service.ladder
+def run(service: Service, *, engine: Engine) -> None:
+    service.inspector.engine = engine
     service.run()
 
 

@@ -109,7 +109,7 @@ def test_bad_input_says_what_to_do_and_exits_2(
 def test_every_command_explains_itself(typed: Typed, command: str) -> None:
     status, told = typed(command, "--help")
     assert status == 0
-    assert "Usage: loupe-trainer" in told
+    assert f"loupe-trainer {command}" in told
     assert command in typed("--help")[1]
 
 
