@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +19,6 @@ from loupe_edge.capture import Ladder
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.errors import CameraError, RecordingError, ServiceError, StationError
 from loupe_edge.fakes import FunctionEngine, ListCamera
-from loupe_edge.journal import read_journal
 from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.publisher import ListPublisher, ZmqPublisher
 from loupe_edge.service import Service
@@ -168,11 +164,10 @@ def test_no_camera_at_all_is_unknown_and_then_a_fault(make_station: MakeStation)
     publisher = ListPublisher()
     station = make_station(camera={"serial": "000000000000", "start_timeout_s": 1.0})
     start = time.monotonic()
-    with (
-        pytest.raises(CameraError, match="000000000000"),
-        open_service(station, publisher=publisher) as service,
-    ):
-        run(service, ladder=Ladder(reads=1, reopens=1, first_wait_s=0.01))
+    with open_service(station, publisher=publisher) as service:
+        service.ladder = Ladder(reads=1, reopens=1, first_wait_s=0.01)
+        with pytest.raises(CameraError, match="000000000000"):
+            service.run()
     assert time.monotonic() - start < 12
     assert [v.decision for v in publisher.verdicts] == ["unknown", "unknown"]
 
@@ -300,82 +295,6 @@ def test_a_second_instance_is_refused(make_station: MakeStation, make_frame: Mak
     ):
         pass
     first.close()
-
-
-ENDLESS = """
-import dataclasses, sys, time
-from pathlib import Path
-from loupe_edge.assembly import open_service
-from loupe_edge.fakes import ListCamera
-from loupe_edge.proof import golden_frame
-from loupe_edge.station import Station
-from loupe_models.bundle import load_bundle
-
-station = Station.model_validate_json(sys.argv[1])
-bundle = load_bundle(station.bundle)
-frame = golden_frame(bundle, bundle.mode("rgb").golden[0])
-
-class Endless(ListCamera):
-    def close(self):
-        time.sleep(float(sys.argv[2]))
-
-def frames():
-    for i in range(10**9):
-        time.sleep(0.001)
-        yield dataclasses.replace(frame, frame_id=i)
-
-with open_service(station, camera=Endless(frames())) as service:
-    for verdict in service.verdicts():
-        if verdict.seq == 20:
-            print("running", flush=True)
-        if verdict.seq == 30 and float(sys.argv[2]) > 0:
-            break
-"""
-
-
-def started(station: Station, close_s: float = 0.0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", ENDLESS, station.model_dump_json(), str(close_s)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "running\n"
-    return process
-
-
-def test_two_processes_and_a_kill(make_station: MakeStation, tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    station = make_station(journal={"path": path})
-    first = started(station)
-    second = subprocess.run(
-        [sys.executable, "-c", ENDLESS, station.model_dump_json(), "0"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert second.returncode != 0
-    assert "is this station running already" in second.stderr
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
-    again = started(station)  # at once, over whatever the kill left behind
-    os.kill(again.pid, signal.SIGKILL)
-    again.communicate()
-    epochs: dict[int, list[int]] = {}
-    for verdict in read_journal(path):
-        epochs.setdefault(verdict.epoch, []).append(verdict.seq)
-    assert len(epochs) == 2
-    assert list(epochs) == sorted(epochs)
-    for seqs in epochs.values():
-        assert seqs == list(range(len(seqs)))
-        assert len(seqs) > 20
-
-
-def test_a_camera_that_hangs_in_close_ends_the_process_hard(make_station: MakeStation) -> None:
-    process = started(make_station(), close_s=60)
-    start = time.monotonic()
-    _, stderr = process.communicate(timeout=30)
-    assert time.monotonic() - start < 8
-    assert process.returncode == 1
-    assert "Timeout" in stderr
-    assert "in close" in stderr
 
 
 def test_threads_and_files_are_given_back(
