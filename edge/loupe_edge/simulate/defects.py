@@ -34,6 +34,8 @@ from loupe_edge.simulate.texture import cut
 
 AREA_SHARE = (0.0005, 0.01)
 MIN_STRENGTH = 0.06
+FAINT_SHARE = 0.04  # of defects that nobody could find for sure
+FAINT_STRENGTH = 0.3
 SEEN_IN_DEPTH_MM = 0.4
 _MAX_DRAWS = 200
 
@@ -67,7 +69,7 @@ def area_share(footprint: Mask, kind: KindName) -> float:
 def draw_defect(name: DefectName, kind_name: KindName, rng: np.random.Generator) -> Defect:
     """Draw one defect; draws again until its area is within bounds."""
     kind = KINDS[kind_name]
-    strength = MIN_STRENGTH + (1 - MIN_STRENGTH) * float(rng.beta(3.2, 1.0))
+    strength = _draw_strength(rng)
     for _ in range(_MAX_DRAWS):
         defect = _MAKERS[name](kind, strength, rng)
         if AREA_SHARE[0] <= area_share(defect.footprint, kind.name) <= AREA_SHARE[1]:
@@ -75,12 +77,19 @@ def draw_defect(name: DefectName, kind_name: KindName, rng: np.random.Generator)
     raise FaultError(f"no {name} of the right size fits on a {kind.name}")
 
 
+def _draw_strength(rng: np.random.Generator) -> float:
+    """Draw a contrast: mostly plain, falling off, with a few in the noise."""
+    if rng.random() < FAINT_SHARE:
+        return float(rng.uniform(MIN_STRENGTH, FAINT_STRENGTH))
+    return MIN_STRENGTH + (1 - MIN_STRENGTH) * float(rng.beta(4.0, 1.0))
+
+
 def _scratch(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     """Draw a thin bent groove: fresh bright metal with a shaded flank, or dirt all through."""
     good = good_relief(kind.name)
     at = _site(kind.name, 2.0, rng)
     heading, bend = rng.uniform(0, math.pi), rng.uniform(-0.5, 0.5)
-    width_mm, length_mm = rng.uniform(1.0, 1.7), rng.uniform(10, 34)
+    width_mm, length_mm = rng.uniform(1.1, 1.8), rng.uniform(10, 34)
     away = np.full(good.height_mm.shape, np.inf, np.float32)
     for k in range(4):
         angle = heading + bend * k / 3
@@ -97,7 +106,7 @@ def _scratch(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
 def _stain(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     """Let a drop of oil or coolant dry: a ragged blot, darker at its rim."""
     good = good_relief(kind.name)
-    radius_mm = math.exp(rng.uniform(math.log(2.1), math.log(4.7)))
+    radius_mm = rng.uniform(2.0, 4.8)
     at = _site(kind.name, 1.0, rng)
     stretch, angle = rng.uniform(0.6, 1.0), rng.uniform(0, math.pi)
     x, y = grid_mm()
@@ -136,7 +145,7 @@ def _dent(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
 def _hole(kind: Kind, strength: float, rng: np.random.Generator) -> Defect:
     """Leave a pore: right through where strong, a shallow pit where weak."""
     good = good_relief(kind.name)
-    radius_mm = math.exp(rng.uniform(math.log(1.7), math.log(3.3)))
+    radius_mm = rng.uniform(1.5, 3.3)
     at = _site(kind.name, radius_mm + 0.5, rng, flat=True)
     inside = cover(disc(at, radius_mm), 0.7)
     is_through = strength > 0.5

@@ -43,15 +43,15 @@ class Light:
 
 def draw_light(variation: float, rng: np.random.Generator) -> Light:
     """Let the lamp wander; variation 0 keeps it still."""
-    azimuth = math.radians(125 + 14 * variation * rng.uniform(-1, 1))
-    elevation = math.radians(60 + 5 * variation * rng.uniform(-1, 1))
-    warm = 0.02 * variation * rng.uniform(-1, 1)
+    azimuth = math.radians(125 + 9 * variation * rng.uniform(-1, 1))
+    elevation = math.radians(60 + 3 * variation * rng.uniform(-1, 1))
+    warm = 0.015 * variation * rng.uniform(-1, 1)
     flat = math.cos(elevation)
     return Light(
         (flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)),
-        1 + 0.10 * variation * rng.uniform(-1, 1),
+        1 + 0.06 * variation * rng.uniform(-1, 1),
         (1 + warm, 1.0, 1 - warm),
-        0.52 + 0.04 * variation * rng.uniform(-1, 1),
+        0.52 + 0.03 * variation * rng.uniform(-1, 1),
     )
 
 

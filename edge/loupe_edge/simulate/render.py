@@ -37,7 +37,7 @@ SHEET_M = (HALF_X_MM / 1000, HALF_Y_MM / 1000, 0.0)
 BELT_SILENCE = 20
 LOBE_SPREAD = 0.09  # of the mirror's blur, in tangents
 COLOUR_GLARE = 0.12
-DEPTH_GLARE = 0.50
+DEPTH_GLARE = 0.62
 
 
 def solid(relief: Relief) -> Scene:

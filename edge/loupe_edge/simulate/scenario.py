@@ -22,7 +22,7 @@ class Scenario(BaseModel):
         n_parts: Parts that pass the camera.
         defect_share: Share of parts that carry one defect each, spread evenly over `defects`.
         kinds: Part kinds in the stream, drawn at random.
-        light_variation: 1 is an ordinary hall (brightness ±10 %, a wandering lamp, a few per cent
+        light_variation: 1 is an ordinary hall (brightness ±6 %, a wandering lamp, a few per cent
             of colour temperature); 0 is a laboratory.
         width_px: Of both streams; the field of view stays the same.
     """

@@ -28,6 +28,7 @@ SHOT_NOISE = 0.16  # per square root of a grey level
 DISPARITY_NOISE_PX = 0.08  # what a D435 reaches on a well-lit, textured surface
 SILENT = 0.72  # share of the pattern lost at which matching fails, give or take SILENT_SPREAD
 SILENT_SPREAD = 0.13
+EDGE_WINDOW_HW = (3, 5)  # around what is hidden nothing matches either
 NOISE_UNITS = 16  # the colour noise field keeps sixteenths of a deviation
 
 
@@ -87,7 +88,7 @@ def _hidden(depth_m: Metres, factor: np.float32) -> Mask:
     # Half a pixel of grace: on a slope neighbours may change places by rounding alone.
     hidden = (seen_at > nearest + np.float32(0.5)).astype(np.uint8)
     # A matching window that straddles the edge finds nothing either.
-    return np.asarray(cv2.dilate(hidden, np.ones((3, 3), np.uint8)) > 0)
+    return np.asarray(cv2.dilate(hidden, np.ones(EDGE_WINDOW_HW, np.uint8)) > 0)
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ import pytest
 from loupe_edge.simulate.lighting import Light
 from loupe_edge.simulate.optics import DEPTH_SCALE_M, STEREO_BASELINE_M, optics
 from loupe_edge.simulate.render import Rendered
-from loupe_edge.simulate.sensor import DISPARITY_NOISE_PX, expose, measure
+from loupe_edge.simulate.sensor import DISPARITY_NOISE_PX, EDGE_WINDOW_HW, expose, measure
 
 DEPTH = optics().depth
 SHAPE = (480, 640)
@@ -47,8 +47,9 @@ def test_a_step_casts_a_shadow_on_one_side() -> None:
     depth_m[:, 300:400] = 0.28
     holes = (measure(seen(depth_m), DEPTH, rng()) == 0).mean(axis=0)
     n_hidden_px = DEPTH.fx_px * STEREO_BASELINE_M * (1 / 0.28 - 1 / 0.32)
-    assert holes[290:302].sum() == pytest.approx(n_hidden_px, abs=2.5)
-    assert holes[302:].sum() == 0
+    n_lost_px = n_hidden_px + EDGE_WINDOW_HW[1] - 1
+    assert holes[280:304].sum() == pytest.approx(n_lost_px, abs=1.5)
+    assert holes[304:].sum() == 0
 
 
 @pytest.mark.parametrize("grey", [40, 160])
