@@ -86,5 +86,5 @@ def test_half_of_a_student_equals_that_half_of_all_of_it() -> None:
     student, picture = student_network(shape), torch.randn(2, 3, 128, 128)
     second = slice(shape.feature_channels, None)
     with torch.no_grad():
-        half = student.describe(student.body(picture), second)
+        half = student.describe(student.stem(picture), second)
         torch.testing.assert_close(half, student(picture)[:, second])

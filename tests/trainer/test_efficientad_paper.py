@@ -19,11 +19,11 @@ SIZE = 160
 
 
 def plain_pdn(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    x = nnf.relu(nnf.conv2d(x, weights["stem.0.weight"], weights["stem.0.bias"]))
+    x = nnf.avg_pool2d(x, 2, 2)
+    x = nnf.relu(nnf.conv2d(x, weights["stem.3.weight"], weights["stem.3.bias"]))
+    x = nnf.avg_pool2d(x, 2, 2)
     x = nnf.relu(nnf.conv2d(x, weights["body.0.weight"], weights["body.0.bias"]))
-    x = nnf.avg_pool2d(x, 2, 2)
-    x = nnf.relu(nnf.conv2d(x, weights["body.3.weight"], weights["body.3.bias"]))
-    x = nnf.avg_pool2d(x, 2, 2)
-    x = nnf.relu(nnf.conv2d(x, weights["body.6.weight"], weights["body.6.bias"]))
     return nnf.conv2d(x, weights["last.weight"], weights["last.bias"])
 
 

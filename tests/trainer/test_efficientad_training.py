@@ -15,8 +15,8 @@ from loupe_trainer.methods import get_method
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
+from loupe_trainer.methods.efficientad.frozen import channel_statistics, freeze
 from loupe_trainer.methods.efficientad.pictures import StepSource, recolour, stack_samples
-from loupe_trainer.methods.efficientad.teacher_answers import TeacherAnswers, channel_statistics
 from loupe_trainer.methods.efficientad.training import Networks, make_optimiser, step_losses
 from loupe_trainer.optimisation import learning_rate
 from loupe_trainer.progress import Progress, SilentProgress, Task
@@ -24,6 +24,7 @@ from loupe_trainer.run import RunFolder
 from loupe_trainer.teachers.corpus import TextureCorpus
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pdn import Pdn, PdnShape, student_network, teacher_network
+from loupe_trainer.teachers.weights import load_teacher
 
 TINY = PdnShape("S", 0.07)
 SIZE_HW = (128, 160)
@@ -220,7 +221,7 @@ def test_classic_5_pictures_are_normalised_once(tmp_path: Path) -> None:
     detector = fit(RunFolder(tmp_path), SilentProgress())
     assert sum(isinstance(m, ImageNetNormalise) for m in detector.modules()) == 1
     seen: list[torch.Tensor] = []
-    for network in (detector.teacher, detector.student, detector.autoencoder):
+    for network in (detector.teacher.stem, detector.student.stem, detector.autoencoder):
         network.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
     rgb = np.asarray(make_samples(1, 2)[0]["rgb"], np.uint8)
     detector(torch.from_numpy(rgb))
@@ -237,9 +238,8 @@ def test_classic_5_pictures_are_normalised_once(tmp_path: Path) -> None:
 def test_the_autoencoders_gradient_comes_from_both_of_its_losses() -> None:
     networks = make_networks()
     pictures = stack_samples(make_samples(2, 0))
-    source = StepSource(pictures, pictures, 1, 0)
-    answers = TeacherAnswers(networks.teacher, pictures, 10)
-    losses = step_losses(networks, source.draw(0), answers)
+    frozen = freeze(networks.teacher, pictures, pictures, shared_stem=False, cache_mb=10)
+    losses = step_losses(networks, StepSource(pictures, 2, 1, 0).draw(0), frozen)
     weight = networks.autoencoder.head[-1].weight
     assert isinstance(weight, torch.Tensor)
     (gradient,) = torch.autograd.grad(losses.student_autoencoder, weight, retain_graph=True)
@@ -250,16 +250,49 @@ def test_the_autoencoders_gradient_comes_from_both_of_its_losses() -> None:
 
 def test_cached_answers_equal_fresh_ones() -> None:
     teacher, pictures = teacher_network(TINY), stack_samples(make_samples(3, 0))
-    roomy, cramped = TeacherAnswers(teacher, pictures, 100), TeacherAnswers(teacher, pictures, 0)
+    roomy = freeze(teacher, pictures, None, shared_stem=False, cache_mb=300).teacher
+    cramped = freeze(teacher, pictures, None, shared_stem=False, cache_mb=0).teacher
     rows = np.array([2, 0])
     first = roomy.of(rows)
     assert torch.equal(first, roomy.of(rows))
     assert torch.equal(first, cramped.of(rows))
 
 
+def test_a_shared_stem_stays_the_teachers_and_is_computed_once(tmp_path: Path) -> None:
+    detector = fit(RunFolder(tmp_path), SilentProgress(), shared_stem=True)
+    taught = load_teacher(tmp_path / "checkpoints" / "teacher.safetensors").network
+    assert detector.student.stem is detector.teacher.stem
+    for key, value in taught.stem.state_dict().items():
+        assert torch.equal(value, detector.student.stem.state_dict()[key]), key
+    calls: list[int] = []
+    detector.teacher.stem.register_forward_hook(lambda *_: calls.append(1))
+    rgb = torch.from_numpy(np.asarray(make_samples(1, 3)[0]["rgb"], np.uint8))
+    detector(rgb)
+    assert calls == [1]
+
+
+def test_shared_or_not_the_losses_are_the_same_function() -> None:
+    networks = make_networks()
+    networks.student.stem.load_state_dict(networks.teacher.stem.state_dict())
+    shared = Networks(networks.teacher, student_network(TINY), networks.autoencoder)
+    shared.student.load_state_dict(networks.student.state_dict())
+    shared.student.stem = networks.teacher.stem
+    networks.autoencoder.eval()
+    pictures = stack_samples(make_samples(2, 0))
+    drawn = StepSource(pictures, 2, 2, 0).draw(0)
+    losses = [
+        step_losses(
+            n, drawn,
+            freeze(n.teacher, pictures, pictures, shared_stem=n.have_shared_stem, cache_mb=30),
+        ).floats()
+        for n in (networks, shared)
+    ]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 def test_every_picture_is_seen_once_an_epoch_in_a_new_order() -> None:
     pictures = stack_samples(make_samples(5, 0))
-    source = StepSource(pictures, None, 1, 0)
+    source = StepSource(pictures, 0, 1, 0)
     epochs = [[int(source.draw(5 * e + i).rows[0]) for i in range(5)] for e in range(3)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
@@ -283,9 +316,9 @@ def test_blank_pictures_cannot_teach() -> None:
 class _Constant(Pdn):
     """Answers the same everywhere, as a student does whose training collapsed."""
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        grid = (picture.shape[2] // 4 - 8, picture.shape[3] // 4 - 8)
-        return torch.ones(1, self.channels, *grid)
+    def describe(self, stemmed: torch.Tensor, channels: slice = slice(None)) -> torch.Tensor:
+        rows, columns = stemmed.shape[2] - 5, stemmed.shape[3] - 5
+        return torch.ones(1, self.channels, rows, columns)[:, channels]
 
 
 def test_a_map_without_a_scale_is_refused_with_what_to_collect() -> None:

@@ -15,9 +15,9 @@ def adam(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> 
     return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
-def learning_rate(lr: float, step: int, n_steps: int) -> float:
-    """Give the rate of a step: a tenth in the last twentieth of the schedule."""
-    return lr * (DECAY if step >= int(DECAY_FROM * n_steps) else 1.0)
+def learning_rate(lr: float, step: int, n_steps: int, decay_from: float = DECAY_FROM) -> float:
+    """Give the rate of a step: a tenth in the last part of the schedule."""
+    return lr * (DECAY if step >= int(decay_from * n_steps) else 1.0)
 
 
 def descend(loss: Tensor, optimiser: torch.optim.Optimizer, lr: float) -> None:

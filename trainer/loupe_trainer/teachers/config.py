@@ -34,9 +34,9 @@ class PretrainConfig(BaseModel):
     corpus: Path | None = None
     size: PdnSize = "S"
     width: float = Field(default=1.0, ge=0.05, le=2.0)
-    steps: int = Field(default=2_000, ge=1)
+    steps: int = Field(default=1_500, ge=1)
     batch: int = Field(default=64, ge=2, le=1024)
-    lr: float = Field(default=1e-3, gt=0, le=0.1)
+    lr: float = Field(default=2e-3, gt=0, le=0.1)
     weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
     n_pictures: int = Field(default=256, ge=1)
     input_px: int = Field(default=256, ge=64, le=1024, multiple_of=32)

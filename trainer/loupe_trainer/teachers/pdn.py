@@ -45,23 +45,20 @@ class Pdn(nn.Module):
         self.shape = shape
         self.channels = channels
         self.padding = padding
-        layers = _small(shape, padding) if shape.size == "S" else _medium(shape, channels, padding)
-        self.body = nn.Sequential(*layers)
+        self.stem = nn.Sequential(*_stem(shape, padding=padding))
+        self.body = nn.Sequential(*_body(shape, channels, padding=padding))
         last_kernel_px = 4 if shape.size == "S" else 1
         last_channels = shape.scaled(256) if shape.size == "S" else channels
         self.last = nn.Conv2d(last_channels, channels, last_kernel_px)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Describe every patch of (B, 3, H, W) ImageNet-normalised pictures."""
-        features: Tensor = self.last(self.body(picture))
-        return features
+        return self.describe(self.stem(picture))
 
-    def describe(self, body: Tensor, channels: slice) -> Tensor:
-        """Finish only some channels of what `body` gave; the others cost nothing."""
-        bias = self.last.bias
-        return nnf.conv2d(
-            body, self.last.weight[channels], None if bias is None else bias[channels]
-        )
+    def describe(self, stemmed: Tensor, channels: slice = slice(None)) -> Tensor:
+        """Go on from what `stem` gave; channels that are not asked for cost nothing."""
+        weight, bias = self.last.weight[channels], self.last.bias
+        return nnf.conv2d(self.body(stemmed), weight, None if bias is None else bias[channels])
 
 
 def teacher_network(shape: PdnShape, *, padding: bool = False) -> Pdn:
@@ -74,27 +71,37 @@ def student_network(shape: PdnShape) -> Pdn:
     return Pdn(shape, 2 * shape.feature_channels)
 
 
-def _small(shape: PdnShape, padding: bool) -> list[nn.Module]:
-    first, second = shape.scaled(128), shape.scaled(256)
+def initialise(network: Pdn) -> Pdn:
+    """Give weights that keep the signal's size: PyTorch's own shrink it, and biases take over."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def _stem(shape: PdnShape, *, padding: bool) -> list[nn.Module]:
+    """Give what both sizes begin with: edges and spots, at a quarter of the resolution."""
+    factor = 1 if shape.size == "S" else 2
+    first, second = shape.scaled(128 * factor), shape.scaled(256 * factor)
     pad = int(padding)
     return [
         nn.Conv2d(3, first, 4, padding=3 * pad), nn.ReLU(inplace=True),
         nn.AvgPool2d(2, 2, padding=pad),
         nn.Conv2d(first, second, 4, padding=3 * pad), nn.ReLU(inplace=True),
         nn.AvgPool2d(2, 2, padding=pad),
-        nn.Conv2d(second, second, 3, padding=pad), nn.ReLU(inplace=True),
     ]  # fmt: skip
 
 
-def _medium(shape: PdnShape, channels: int, padding: bool) -> list[nn.Module]:
-    first, second = shape.scaled(256), shape.scaled(512)
+def _body(shape: PdnShape, channels: int, *, padding: bool) -> list[nn.Module]:
     pad = int(padding)
+    if shape.size == "S":
+        hidden = shape.scaled(256)
+        return [nn.Conv2d(hidden, hidden, 3, padding=pad), nn.ReLU(inplace=True)]
+    hidden = shape.scaled(512)
     return [
-        nn.Conv2d(3, first, 4, padding=3 * pad), nn.ReLU(inplace=True),
-        nn.AvgPool2d(2, 2, padding=pad),
-        nn.Conv2d(first, second, 4, padding=3 * pad), nn.ReLU(inplace=True),
-        nn.AvgPool2d(2, 2, padding=pad),
-        nn.Conv2d(second, second, 1), nn.ReLU(inplace=True),
-        nn.Conv2d(second, second, 3, padding=pad), nn.ReLU(inplace=True),
-        nn.Conv2d(second, channels, 4), nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, hidden, 1), nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, hidden, 3, padding=pad), nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, channels, 4), nn.ReLU(inplace=True),
     ]  # fmt: skip

@@ -6,8 +6,9 @@ swap); and the channels of the description are to say different things (compactn
 correlations: plain ones would reward anti-correlation).
 
 The marks are ours. Strangers are told apart by whatever fills a patch, and a teacher that learns
-only that is blind to a scratch. Nor is there room for much compactness: with fewer patches in a
-batch than channels, most of the correlation that it sees is chance.
+only that is blind to a scratch; for the same reason twins differ less than in the paper. Nor is
+there room for much compactness: with fewer patches in a batch than channels, most of the
+correlation that it sees is chance.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor, nn
+from torch import Tensor
 
 from loupe_trainer.compute import autocast, open_device, place, unplace
 from loupe_trainer.errors import TrainingError
@@ -27,17 +28,17 @@ from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.corpus import Corpus, to_grey
 from loupe_trainer.teachers.marks import draw_mark
 from loupe_trainer.teachers.normalise import imagenet_normalise
-from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX, Pdn, teacher_network
+from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX, Pdn, initialise, teacher_network
 
 Rgb = npt.NDArray[np.uint8]
 
 MARGIN = 1.0
 COMPACTNESS_WEIGHT = 0.1
 MIN_SPREAD = 1e-6
-MAX_SHIFT_PX = 4
+MAX_SHIFT_PX = 1
 MAX_ZOOM = 3.0
 GREY_SHARE = 0.1
-BRIGHTNESS = 0.1
+BRIGHTNESS = 0.05
 NOISE = 0.02
 PICTURE_PX = 256
 
@@ -70,16 +71,6 @@ def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progr
             descend(loss, optimiser, learning_rate(config.lr, step, config.steps))
             task.advance(note=f"loss {loss.item():.3f}")
     return unplace(network)
-
-
-def initialise(network: Pdn) -> Pdn:
-    """Give weights that keep the signal's size: PyTorch's own shrink it, and biases take over."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    return network
 
 
 def teacher_loss(described: Tensor) -> Tensor:

@@ -21,15 +21,19 @@ class EfficientAdConfig(BaseModel):
         pretrain: Settings of that training.
         steps: Optimiser steps. A short schedule wants a higher `lr`.
         batch: Pictures a step; the hard-feature quantile is taken of each by itself.
-        lr: Adam's; a tenth of it in the last 5 % of the steps.
+        lr: Adam's; a tenth of it after `decay_from`.
+        decay_from: Share of the steps after which the rate falls to a tenth.
+        shared_stem: Whether the student takes the teacher's first two layers as they are, rather
+            than learning its own. Learns several times faster and computes them once; see
+            `method.md` for what that costs.
         hard_quantile: Which share of the squared differences the student is not asked to mend.
         global_weight: Share of the autoencoder's map in the anomaly map. An autoencoder that a
             short schedule leaves untaught adds noise; give it less then.
         penalty: Whether the student is kept from imitating the teacher on foreign pictures.
         penalty_corpus: A folder of any photographs; None draws textures, which needs nothing.
         n_penalty_pictures: How many of them are kept in memory.
-        cache_mb: Memory for the teacher's answers on the training pictures; what does not fit is
-            computed again each time.
+        cache_mb: Memory for what frozen layers say of the training pictures; what does not fit
+            is computed again each time.
         log_every: Steps between lines of `metrics.jsonl`.
         checkpoint_every: Steps between checkpoints.
     """
@@ -44,6 +48,8 @@ class EfficientAdConfig(BaseModel):
     batch: int = Field(default=1, ge=1, le=64)
     lr: float = Field(default=1e-4, gt=0, le=0.1)
     weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
+    decay_from: float = Field(default=0.95, gt=0, le=1)
+    shared_stem: bool = False
     hard_quantile: float = Field(default=0.999, ge=0, lt=1)
     global_weight: float = Field(default=0.5, ge=0, le=1)
     penalty: bool = True

@@ -60,8 +60,10 @@ class EfficientAdDetector(Detector):
         """
         # Cast before Permute: TensorRT takes uint8 at the network's edge only.
         picture = self.normalise(rgb.float().permute(0, 3, 1, 2)).to(self.student.last.weight.dtype)
-        teacher = self.teacher(picture).float()
-        student = self.student(picture).float()
+        stemmed = self.teacher.stem(picture)
+        shared = self.student.stem is self.teacher.stem
+        teacher = self.teacher.describe(stemmed).float()
+        student = self.student.describe(stemmed if shared else self.student.stem(picture)).float()
         autoencoder = self.autoencoder(picture).float()
         n = self.teacher.channels
         return (

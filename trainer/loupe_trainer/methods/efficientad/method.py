@@ -20,18 +20,18 @@ from loupe_trainer.methods.base import Detector, Samples
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder, check_input_size
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector, fold_statistics
+from loupe_trainer.methods.efficientad.frozen import channel_statistics, freeze
 from loupe_trainer.methods.efficientad.pictures import (
     Rgb,
     StepSource,
     draw_foreign,
     stack_samples,
 )
-from loupe_trainer.methods.efficientad.teacher_answers import TeacherAnswers, channel_statistics
 from loupe_trainer.methods.efficientad.training import Networks, Schedule, train
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
 from loupe_trainer.teachers.corpus import MixedCorpus, PictureCorpus, open_corpus
-from loupe_trainer.teachers.pdn import student_network
+from loupe_trainer.teachers.pdn import initialise, student_network
 from loupe_trainer.teachers.pretrain import pretrain
 from loupe_trainer.teachers.weights import Teacher, load_teacher
 
@@ -68,9 +68,17 @@ class EfficientAd:
         check_input_size(*parts.shape[1:3])
         self._teacher = self._open_teacher(parts, run, progress)
         networks = self._networks(self._teacher, parts, progress)
-        answers = TeacherAnswers(networks.teacher, parts, self._config.cache_mb)
-        source = StepSource(parts, self._foreign(parts), self._config.batch, self._seed)
-        train(networks, source, answers, self._schedule(run, parts), progress)
+        foreign = self._foreign(parts)
+        frozen = freeze(
+            networks.teacher,
+            parts,
+            foreign,
+            shared_stem=networks.have_shared_stem,
+            cache_mb=self._config.cache_mb,
+        )
+        n_foreign = 0 if foreign is None else len(foreign)
+        source = StepSource(parts, n_foreign, self._config.batch, self._seed)
+        train(networks, source, frozen, self._schedule(run, parts), progress)
         return unplace(
             EfficientAdDetector(
                 networks.teacher,
@@ -118,9 +126,11 @@ class EfficientAd:
         fold_statistics(frozen, mean.to(device), std.to(device))
         torch.manual_seed(self._seed)
         shape = teacher.network.shape
-        student = student_network(shape)
+        student = place(initialise(student_network(shape)), device)
+        if self._config.shared_stem:
+            student.stem = frozen.stem
         autoencoder = Autoencoder(shape, (parts.shape[1], parts.shape[2]))
-        return Networks(frozen, place(student, device), place(autoencoder, device))
+        return Networks(frozen, student, place(autoencoder, device))
 
     def _foreign(self, parts: Rgb) -> Rgb | None:
         config = self._config

@@ -22,41 +22,39 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, slots=True)
 class StepPictures:
-    """What one optimiser step sees, each (B, 3, H, W) float32 in 0..255.
+    """What one optimiser step looks at.
 
     Attributes:
-        rows: (B,) which of the training pictures they are.
-        parts: Good parts as they are.
-        recoloured: The same, each with one of brightness, contrast and saturation changed.
-        foreign: Pictures of anything else; None where the penalty is off.
+        rows: (B,) which of the training pictures.
+        foreign_rows: (B,) which of the foreign ones; None where the penalty is off.
+        recoloured: (B, 3, H, W) float32 in 0..255, the training pictures, each with one of
+            brightness, contrast and saturation changed.
     """
 
     rows: npt.NDArray[np.intp]
-    parts: Tensor
+    foreign_rows: npt.NDArray[np.intp] | None
     recoloured: Tensor
-    foreign: Tensor | None
 
 
 class StepSource:
-    """Draws the pictures of any step from the seed and the step's number alone.
+    """Draws what any step looks at from the seed and the step's number alone.
 
     So a run that was killed goes on with the very pictures it would have had.
     """
 
-    def __init__(self, parts: Rgb, foreign: Rgb | None, batch: int, seed: int) -> None:
-        self._parts, self._foreign = parts, foreign
+    def __init__(self, parts: Rgb, n_foreign: int, batch: int, seed: int) -> None:
+        self._parts, self._n_foreign = parts, n_foreign
         self._batch, self._seed = batch, seed
 
     def draw(self, step: int) -> StepPictures:
         """Draw the pictures of one step."""
         rng = np.random.default_rng((self._seed, 1, step))
         rows = np.array([self._row(step * self._batch + i) for i in range(self._batch)], np.intp)
-        parts = to_batch(self._parts[rows])
-        recoloured = torch.stack([recolour(part, rng) for part in parts])
-        foreign = None
-        if self._foreign is not None:
-            foreign = to_batch(self._foreign[rng.integers(len(self._foreign), size=self._batch)])
-        return StepPictures(rows, parts, recoloured, foreign)
+        recoloured = torch.stack([recolour(part, rng) for part in to_batch(self._parts[rows])])
+        foreign_rows = None
+        if self._n_foreign:
+            foreign_rows = rng.integers(self._n_foreign, size=self._batch)
+        return StepPictures(rows, foreign_rows, recoloured)
 
     def _row(self, n_drawn: int) -> int:
         """Pass through all pictures in a new order each time."""

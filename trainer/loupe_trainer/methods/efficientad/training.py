@@ -14,6 +14,7 @@ from loupe_trainer.compute import autocast
 from loupe_trainer.errors import TrainingError
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
+from loupe_trainer.methods.efficientad.frozen import FrozenSides
 from loupe_trainer.methods.efficientad.losses import (
     HARD_QUANTILE,
     hard_feature_loss,
@@ -21,7 +22,6 @@ from loupe_trainer.methods.efficientad.losses import (
     penalty_loss,
 )
 from loupe_trainer.methods.efficientad.pictures import StepPictures, StepSource
-from loupe_trainer.methods.efficientad.teacher_answers import TeacherAnswers
 from loupe_trainer.optimisation import adam, descend, learning_rate
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
@@ -38,6 +38,11 @@ class Networks:
     teacher: Pdn
     student: Pdn
     autoencoder: Autoencoder
+
+    @property
+    def have_shared_stem(self) -> bool:
+        """Tell whether the student begins with the teacher's own first layers."""
+        return self.student.stem is self.teacher.stem
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:
@@ -76,7 +81,7 @@ class Schedule:
 
 
 def train(
-    networks: Networks, source: StepSource, answers: TeacherAnswers, schedule: Schedule,
+    networks: Networks, source: StepSource, frozen: FrozenSides, schedule: Schedule,
     progress: Progress,
 ) -> None:  # fmt: skip
     """Train student and autoencoder in place, from the run's checkpoint if it has one.
@@ -92,8 +97,9 @@ def train(
     with progress.task("learning good parts", config.steps, step) as task:
         while step < config.steps:
             torch.manual_seed(step_seed(schedule.seed, step))  # for dropout, whatever ran before
-            losses = step_losses(networks, source.draw(step), answers, config.hard_quantile)
-            descend(losses.total, optimiser, learning_rate(config.lr, step, config.steps))
+            losses = step_losses(networks, source.draw(step), frozen, config.hard_quantile)
+            lr = learning_rate(config.lr, step, config.steps, config.decay_from)
+            descend(losses.total, optimiser, lr)
             step += 1
             if step % config.log_every == 0 or step == config.steps:
                 _log(schedule.run, step, losses.floats())
@@ -110,36 +116,43 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def make_optimiser(networks: Networks, config: EfficientAdConfig) -> torch.optim.Adam:
-    """Give one Adam over both networks."""
+    """Give one Adam over both networks, less a stem that is the teacher's."""
     parameters = [p for module in networks.trained.values() for p in module.parameters()]
-    return adam(parameters, config.lr, config.weight_decay)
+    learning = [p for p in parameters if p.requires_grad]
+    return adam(learning, config.lr, config.weight_decay)
 
 
 def step_losses(
-    networks: Networks, pictures: StepPictures, answers: TeacherAnswers,
+    networks: Networks, pictures: StepPictures, frozen: FrozenSides,
     hard_quantile: float = HARD_QUANTILE,
 ) -> Losses:  # fmt: skip
     """Look at one step's pictures.
 
-    The student's body sees all of them in one batch, and of its last layer only the half that a
-    loss asks for is computed: parts and foreign pictures the first, recoloured parts the second.
+    Of the student's last layer only the half that a loss asks for is computed: the first for
+    parts and foreign pictures, the second for recoloured parts.
     """
-    device = networks.student.last.weight.device
-    groups = [p for p in (pictures.parts, pictures.foreign, pictures.recoloured) if p is not None]
-    seen = imagenet_normalise(torch.cat(groups).to(device, memory_format=torch.channels_last))
-    n, n_channels = len(pictures.parts), networks.teacher.channels
-    recoloured = seen[-n:]
-    on_parts = answers.of(pictures.rows)
+    teacher, student = networks.teacher, networks.student
+    device, n = student.last.weight.device, len(pictures.rows)
+    recoloured = pictures.recoloured.to(device, memory_format=torch.channels_last)
+    recoloured = imagenet_normalise(recoloured)
+    seen = [frozen.parts.of(pictures.rows)]
+    if frozen.foreign is not None and pictures.foreign_rows is not None:
+        seen.append(frozen.foreign.of(pictures.foreign_rows))
     with autocast(device):
         with torch.no_grad():
-            on_recoloured = networks.teacher(recoloured)
-        body = networks.student.body(seen)
-        imitation = networks.student.describe(body[:-n], slice(0, n_channels))
-        prediction = networks.student.describe(body[-n:], slice(n_channels, None))
+            stemmed = teacher.stem(recoloured)
+            on_recoloured = teacher.describe(stemmed)
+        if networks.have_shared_stem:
+            begun = torch.cat((*seen, stemmed))
+        else:
+            begun = student.stem(torch.cat((*seen, recoloured)))
+        imitation = student.describe(begun[:-n], slice(0, teacher.channels))
+        prediction = student.describe(begun[-n:], slice(teacher.channels, None))
         autoencoder = networks.autoencoder(recoloured)
+    foreign = imitation[n:]
     return Losses(
-        hard=hard_feature_loss(on_parts, imitation[:n], hard_quantile),
-        penalty=penalty_loss(imitation[n:]) if pictures.foreign is not None else seen.new_zeros(()),
+        hard=hard_feature_loss(frozen.teacher.of(pictures.rows), imitation[:n], hard_quantile),
+        penalty=penalty_loss(foreign) if len(foreign) else recoloured.new_zeros(()),
         autoencoder=imitation_loss(on_recoloured, autoencoder),
         # Not detached: the autoencoder, too, is drawn to what the student can predict.
         student_autoencoder=imitation_loss(autoencoder, prediction),
