@@ -153,6 +153,12 @@ def test_a_truncated_teacher_is_refused(tmp_path: Path) -> None:
         load_teacher(file)
 
 
+def test_a_distillation_has_a_schedule_of_its_own() -> None:
+    without, distilled = PretrainConfig(), PretrainConfig(backbone="squeezenet", steps=400)
+    assert (without.batch, without.lr) == (64, 2e-3)
+    assert (distilled.steps, distilled.batch, distilled.lr) == (400, 16, 1e-4)
+
+
 def test_a_backbone_without_weights_is_refused(tmp_path: Path) -> None:
     config = PretrainConfig(backbone="squeezenet")
     with pytest.raises(RecipeError, match="backbone_weights"):
