@@ -55,6 +55,7 @@ class Spots:
     def fit(
         self,
         samples: Samples,
+        held_out: Samples,  # noqa: ARG002
         run: RunFolder,
         progress: Progress,  # noqa: ARG002
     ) -> SpotDetector:

@@ -82,7 +82,7 @@ class KilledAt(Progress):
 
 def fit(run: RunFolder, progress: Progress, **more: object) -> EfficientAdDetector:
     method = get_method("efficientad", settings(**more), 5, Path())
-    detector = method.fit(make_samples(5, 0), run, progress)
+    detector = method.fit(make_samples(5, 0), make_samples(2, 9), run, progress)
     assert isinstance(detector, EfficientAdDetector)
     return detector
 
@@ -136,7 +136,7 @@ def test_defects_stand_out_after_training(tmp_path: Path) -> None:
     noisy = [np.clip(part + rng.normal(0, 3, part.shape), 0, 255) for _ in range(12)]
     samples = [{"rgb": picture.astype(np.uint8)[None]} for picture in noisy]
     method = get_method("efficientad", settings(steps=150), 0, Path())
-    detector = method.fit(samples[:8], RunFolder(tmp_path), SilentProgress())
+    detector = method.fit(samples[:8], samples[8:11], RunFolder(tmp_path), SilentProgress())
     method.normalise(detector, samples[8:11])
     good = np.asarray(samples[11]["rgb"]).copy()
     bad = good.copy()
@@ -182,7 +182,7 @@ def test_classic_2_padding_is_off_in_anomaly_detection(tmp_path: Path) -> None:
 
 def test_classic_3_quantiles_come_from_held_out_raw_maps(tmp_path: Path) -> None:
     method = get_method("efficientad", settings(), 5, Path())
-    detector = method.fit(make_samples(5, 0), RunFolder(tmp_path), SilentProgress())
+    detector = method.fit(make_samples(5, 0), [], RunFolder(tmp_path), SilentProgress())
     assert isinstance(detector, EfficientAdDetector)
     untouched = (float(detector.local_scale.low), float(detector.local_scale.high))
     assert untouched == pytest.approx((0.0, 0.1))  # fitting alone sets no scale

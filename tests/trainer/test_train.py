@@ -2,7 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from loupe_edge.verdict import Decision
 from loupe_models.bundle import load_bundle
 from loupe_models.preprocess import Tensors
 from loupe_models.scoring import score_unit
+from loupe_trainer.cache import Samples
 from loupe_trainer.data.item import Item
 from loupe_trainer.errors import DataError, RunError, SplitError
 from loupe_trainer.evaluating import evaluate_bundle
@@ -123,6 +124,50 @@ def test_another_recipe_or_other_data_do_not_mix_with_a_run(
     (run.path.parent / "full" / "holiday.txt").write_text("sun")
     with pytest.raises(RunError, match="holds other things"):
         train(recipe_file, run.path.parent / "full", QUIET, mvtec_folder)
+
+
+def test_a_file_that_the_recipe_names_belongs_to_the_run(
+    recipe_file: Path, mvtec_folder: Path, tmp_path: Path
+) -> None:
+    recipe_file.write_text(recipe_file.read_text() + '[fit]\nroi = "roi.png"\n')
+    mask = recipe_file.with_name("roi.png")
+    mask.write_bytes(b"one content")
+    run = train(recipe_file, tmp_path / "run", QUIET, mvtec_folder)
+    told = load_bundle(run.bundle).manifest.provenance
+    assert told.data_sha256 == run.read()["data_sha256"]
+    mask.write_bytes(b"another content")
+    with pytest.raises(RunError, match="or a file that the recipe names did"):
+        train(recipe_file, tmp_path / "run", QUIET, mvtec_folder)
+    other = train(recipe_file, tmp_path / "other", QUIET, mvtec_folder)
+    assert load_bundle(other.bundle).manifest.provenance.data_sha256 != told.data_sha256
+
+
+def test_held_out_parts_are_the_quantiles_and_never_fitted_to(
+    spots: Any, recipe_file: Path, mvtec_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: dict[str, set[str]] = {}
+    fit, normalise = spots.fit, spots.normalise
+
+    def keys(samples: Samples) -> set[str]:
+        return {item.key for item in samples.items}
+
+    def watched_fit(self: Any, samples: Samples, held_out: Samples, *more: object) -> object:
+        seen["fit"], seen["held out"] = keys(samples), keys(held_out)
+        return fit(self, samples, held_out, *more)
+
+    def watched_normalise(self: Any, detector: object, samples: Samples) -> None:
+        seen["quantiles"] = keys(samples)
+        normalise(self, detector, samples)
+
+    monkeypatch.setattr(spots, "fit", watched_fit)
+    monkeypatch.setattr(spots, "normalise", watched_normalise)
+    run = train(recipe_file, tmp_path / "run", QUIET, mvtec_folder)
+    quantiles = (run.split / "quantiles.jsonl").read_text().splitlines()
+    assert seen["quantiles"] == seen["held out"]
+    assert len(seen["quantiles"]) == len(quantiles) == 9
+    assert not seen["quantiles"] & seen["fit"]
+    assert all("good" in key for key in seen["fit"] | seen["quantiles"])
 
 
 def test_export_anew_and_elsewhere(run: RunFolder, tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ def learn(
     """
     if (run.export / LEARNT).exists():
         return read_learnt(run)
-    detector = method.fit(samples.of(split.fit), run, progress)
-    method.normalise(detector, samples.of(split.quantiles))
+    held_out = samples.of(split.quantiles)
+    detector = method.fit(samples.of(split.fit), held_out, run, progress)
+    method.normalise(detector, held_out)
     run.path.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=".export.", dir=run.path))
     try:

@@ -5,6 +5,7 @@ split/             fit, quantiles, threshold and test as JSON Lines
 cache/             preprocessed tensors, by hash
 checkpoints/       the method's resumable state, never shipped
 metrics.jsonl      one line a log event, appended
+looks/             held-out good parts as the networks see them while they learn
 export/            the graph, the calibration scores, parity
 bundle/            what is shipped
 evaluation/        metrics.json, decisions.jsonl, report.html
@@ -55,6 +56,11 @@ class RunFolder:
         return folder
 
     @property
+    def looks(self) -> Path:
+        """One sheet an early look."""
+        return self.path / "looks"
+
+    @property
     def export(self) -> Path:
         """The graph and what was measured on it."""
         return self.path / "export"
@@ -74,6 +80,19 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(dict(values)) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Take back what was logged after a step, before a loop goes on from there.
+
+        A line that a kill or a power cut left unfinished goes, too.
+        """
+        file = self.path / "metrics.jsonl"
+        if not file.exists():
+            return
+        text = file.read_text(encoding="utf-8")
+        kept = "".join(f"{line}\n" for line in text.splitlines() if _is_logged_by(line, step))
+        if kept != text:
+            write_text(file, kept)
 
     def claim(
         self, config: Mapping[str, object], recipe_file: Path, place: Path, data_sha256: str
@@ -147,8 +166,17 @@ class RunFolder:
             )
         if before.get("data_sha256") != data_sha256:
             raise RunError(
-                f"{self.path}: the data changed since this run began; give --out a new folder"
+                f"{self.path}: the data changed since this run began, or a file that the recipe "
+                f"names did; give --out a new folder"
             )
+
+
+def _is_logged_by(line: str, step: int) -> bool:
+    try:
+        event = loads(line)
+    except ValueError:
+        return False
+    return isinstance(event, dict) and event.get("step", 0) <= step
 
 
 def code_version() -> str:

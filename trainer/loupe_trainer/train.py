@@ -21,6 +21,7 @@ from loupe_trainer.index import Index, index_data
 from loupe_trainer.learn import GRAPH, Learnt, learn, read_learnt
 from loupe_trainer.methods import get_method
 from loupe_trainer.methods.base import Method
+from loupe_trainer.named_files import with_named_files
 from loupe_trainer.parity import TOLERANCE
 from loupe_trainer.progress import Progress
 from loupe_trainer.recipe import Recipe, load_recipe, parse_recipe
@@ -47,6 +48,12 @@ class Plan:
     method: Method
     view: View
 
+    @property
+    def data_sha256(self) -> str:
+        """Of the data, and of the files that the method's settings name."""
+        fit = self.recipe.fit
+        return with_named_files(self.index.data_sha256, fit, self.recipe_file.parent)
+
 
 def train(
     recipe_file: Path, out: Path | None, progress: Progress, place: Path | None = None,
@@ -69,7 +76,7 @@ def train(
     recipe = load_recipe(recipe_file, settings)
     plan = make_plan(recipe, recipe_file, place, progress)
     run = RunFolder(out or Path("runs") / recipe.name)
-    run.claim(public_config(recipe), recipe_file, plan.place, plan.index.data_sha256)
+    run.claim(public_config(recipe), recipe_file, plan.place, plan.data_sha256)
     write_split(run.split, plan.split)
     samples = _samples(plan, run, progress)
     learnt = learn(plan.method, samples, plan.split, run, progress, recipe.seed)
@@ -159,7 +166,7 @@ def export(plan: Plan, run: RunFolder, learnt: Learnt, out: Path | None = None) 
     measured = Measured(
         graph, learnt.inputs, learnt.outputs, threshold, scores, learnt.parity, golden
     )
-    origin = Origin(plan.recipe, plan.index.data_sha256, learnt.backbone)
+    origin = Origin(plan.recipe, plan.data_sha256, learnt.backbone)
     return make_bundle(out or run.bundle, measured, plan.view, origin)
 
 
@@ -178,7 +185,7 @@ def _recall(run: RunFolder, progress: Progress) -> Plan:
     config, recipe_file, place = run.recall()
     recipe = parse_recipe(config, str(run.path / "run.json"))
     plan = make_plan(recipe, recipe_file, place, progress)
-    run.claim(public_config(recipe), recipe_file, place, plan.index.data_sha256)
+    run.claim(public_config(recipe), recipe_file, place, plan.data_sha256)
     return plan
 
 

@@ -44,11 +44,15 @@ class Method(Protocol):
         """Give the preprocessing for recipes that name none."""
         ...
 
-    def fit(self, samples: Samples, run: RunFolder, progress: Progress) -> Detector:
+    def fit(
+        self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
+    ) -> Detector:
         """Learn; continues from the run's checkpoints, and returns at once from a finished run.
 
         Args:
             samples: Of the parts set aside for fitting.
+            held_out: Of the parts that `normalise` will see, good as well: to show how far the
+                learning is, never to learn from.
             run: Takes checkpoints and one line of `metrics.jsonl` a log event.
             progress: Shows how far it is.
 

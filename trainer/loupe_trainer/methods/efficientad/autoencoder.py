@@ -21,14 +21,27 @@ def check_input_size(height_px: int, width_px: int) -> None:
     Raises:
         RecipeError: Too small, or not a multiple of 32.
     """
-    for name, size_px in (("width", width_px), ("height", height_px)):
-        if size_px < MIN_INPUT_PX or size_px % INPUT_MULTIPLE_PX:
-            raise RecipeError(
-                f"EfficientAD cannot take pictures {size_px} px in {name}: its autoencoder halves "
-                f"them five times and needs a bottleneck of at least {MIN_INPUT_PX // 32} by "
-                f"{MIN_INPUT_PX // 32}; set {name}_px to a multiple of {INPUT_MULTIPLE_PX} "
-                f"from {MIN_INPUT_PX} up"
-            )
+    for setting, size_px in (("width_px", width_px), ("height_px", height_px)):
+        check_side(setting, size_px)
+
+
+def check_side(setting: str, size_px: int) -> None:
+    """Make sure that the networks can take pictures with a side of this length.
+
+    Args:
+        setting: That gives the length, for the message.
+        size_px: The length.
+
+    Raises:
+        RecipeError: Too small, or not a multiple of 32.
+    """
+    if size_px < MIN_INPUT_PX or size_px % INPUT_MULTIPLE_PX:
+        raise RecipeError(
+            f"fit.{setting}: EfficientAD cannot take pictures {size_px} px long: its autoencoder "
+            f"halves them five times and needs a bottleneck of at least {MIN_INPUT_PX // 32} by "
+            f"{MIN_INPUT_PX // 32}; set {setting} to a multiple of {INPUT_MULTIPLE_PX} "
+            f"from {MIN_INPUT_PX} up"
+        )
 
 
 class Autoencoder(nn.Module):
@@ -42,6 +55,7 @@ class Autoencoder(nn.Module):
     def __init__(self, shape: PdnShape, size_hw: tuple[int, int]) -> None:
         super().__init__()
         check_input_size(*size_hw)
+        self.input_hw = size_hw
         height_px, width_px = size_hw
         narrow, wide = shape.scaled(32), shape.scaled(64)
         encoder: list[nn.Module] = []

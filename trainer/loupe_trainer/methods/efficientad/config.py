@@ -14,8 +14,12 @@ class EfficientAdConfig(BaseModel):
     """How EfficientAD is trained; the defaults are the paper's.
 
     Attributes:
-        width_px: Of the pictures the networks see, a multiple of 32 from 128 up.
+        width_px: Of the pictures that are inspected, a multiple of 32 from 128 up.
         height_px: Likewise.
+        tile_px: Side of the square tiles that the networks see, likewise a multiple of 32 from 128
+            up; None shows them the picture whole.
+        roi: A mask of the gate's region at any size, white where to inspect; None inspects all of
+            it. Relative to the recipe.
         teacher: Made by `loupe-trainer pretrain`; the student takes its size and width. None
             trains one on the good parts themselves and on textures, as `pretrain` says.
         pretrain: Settings of that training.
@@ -42,6 +46,8 @@ class EfficientAdConfig(BaseModel):
 
     width_px: int = Field(default=256, ge=1, le=4096)
     height_px: int = Field(default=256, ge=1, le=4096)
+    tile_px: int | None = Field(default=None, ge=1, le=4096)
+    roi: Path | None = None
     teacher: Path | None = None
     pretrain: PretrainConfig = PretrainConfig()
     steps: int = Field(default=70_000, ge=1)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_trainer.methods.base import Detector
+from loupe_trainer.methods.efficientad.area import InspectedArea
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.losses import squared_distance_map
 from loupe_trainer.methods.efficientad.quantiles import MapScale
+from loupe_trainer.methods.efficientad.tiling import Tiling
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pdn import STRIDE_PX, Pdn
-
-MAP_BORDER = 4
-"""Map pixels that the unpadded networks lose on each side, at a quarter of the resolution."""
 
 
 class EfficientAdDetector(Detector):
@@ -26,15 +24,20 @@ class EfficientAdDetector(Detector):
     Args:
         teacher: With the statistics of its channels folded in.
         student: Twice the teacher's channels.
-        autoencoder: For pictures of one size.
+        autoencoder: For pictures of one size, or tiles of it.
         global_weight: Share of the autoencoder's map in the fused one.
+        area: Of the map that counts; None is all of it but its border.
+        tiling: None where the networks see the picture whole.
     """
 
     def __init__(
-        self, teacher: Pdn, student: Pdn, autoencoder: Autoencoder, global_weight: float = 0.5
-    ) -> None:
+        self, teacher: Pdn, student: Pdn, autoencoder: Autoencoder, global_weight: float = 0.5,
+        area: InspectedArea | None = None, tiling: Tiling | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.global_weight = global_weight
+        self.area = area or InspectedArea(autoencoder.input_hw)
+        self.tiling = tiling
         self.normalise = ImageNetNormalise()
         self.teacher = teacher
         self.student = student
@@ -42,14 +45,19 @@ class EfficientAdDetector(Detector):
         self.local_scale = MapScale()
         self.global_scale = MapScale()
 
+    @property
+    def n_windows(self) -> int:
+        """How many pictures the networks see of one: itself, or its tiles."""
+        return 1 if self.tiling is None else self.tiling.n_tiles
+
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Answer for (1, H, W, 3) uint8."""
         local_map, global_map = self.raw_maps(rgb)
         share = self.global_weight
         fused = (1 - share) * self.local_scale(local_map) + share * self.global_scale(global_map)
-        padded = zero_border(fused, MAP_BORDER)
-        anomaly_map = nnf.interpolate(padded, scale_factor=STRIDE_PX, mode="bilinear")
-        return anomaly_map, anomaly_map.amax(dim=(1, 2, 3))
+        blanked = self.area.blank(fused)
+        anomaly_map = nnf.interpolate(blanked, scale_factor=STRIDE_PX, mode="bilinear")
+        return anomaly_map, self.area.maximum(anomaly_map)
 
     def raw_maps(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Give both maps before any scale, (1, 1, H/4 - 8, W/4 - 8) float32.
@@ -60,6 +68,13 @@ class EfficientAdDetector(Detector):
         """
         # Cast before Permute: TensorRT takes uint8 at the network's edge only.
         picture = self.normalise(rgb.float().permute(0, 3, 1, 2)).to(self.student.last.weight.dtype)
+        if self.tiling is None:
+            return self._window_maps(picture)
+        local_maps, global_maps = self._window_maps(self.tiling.cut(picture))
+        return self.tiling.stitch(local_maps), self.tiling.stitch(global_maps)
+
+    def _window_maps(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Give both maps of (B, 3, h, w), the picture itself or its tiles."""
         stemmed = self.teacher.stem(picture)
         shared = self.student.stem is self.teacher.stem
         teacher = self.teacher.describe(stemmed).float()
@@ -70,17 +85,6 @@ class EfficientAdDetector(Detector):
             squared_distance_map(teacher, student[:, :n]),
             squared_distance_map(autoencoder, student[:, n:]),
         )
-
-
-def zero_border(anomaly_map: Tensor, n: int) -> Tensor:
-    """Frame (1, 1, H, W) with `n` zeros on each side.
-
-    By concatenation, because `pad` exports as a chain of shape arithmetic that no exporter folds.
-    """
-    rows = torch.zeros_like(anomaly_map[:, :, :n])
-    tall = torch.cat((rows, anomaly_map, rows), dim=2)
-    columns = torch.zeros_like(tall[:, :, :, :n])
-    return torch.cat((columns, tall, columns), dim=3)
 
 
 def fold_statistics(teacher: Pdn, mean: Tensor, std: Tensor) -> None:

@@ -17,16 +17,23 @@ from loupe_models.preprocess import Crop, PreprocessSpec, Resize
 from loupe_trainer.compute import open_device, place, unplace
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.base import Detector, Samples
-from loupe_trainer.methods.efficientad.autoencoder import Autoencoder, check_input_size
+from loupe_trainer.methods.efficientad.area import InspectedArea, read_roi
+from loupe_trainer.methods.efficientad.autoencoder import (
+    Autoencoder,
+    check_input_size,
+    check_side,
+)
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector, fold_statistics
 from loupe_trainer.methods.efficientad.frozen import channel_statistics, freeze
+from loupe_trainer.methods.efficientad.look import EarlyLook, early_look
 from loupe_trainer.methods.efficientad.pictures import (
     Rgb,
     StepSource,
     draw_foreign,
     stack_samples,
 )
+from loupe_trainer.methods.efficientad.tiling import open_tiling
 from loupe_trainer.methods.efficientad.training import Networks, Schedule, train
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
@@ -45,7 +52,13 @@ class EfficientAd:
     modes: tuple[Mode, ...] = ("rgb",)
 
     def __init__(self, config: EfficientAdConfig, seed: int, folder: Path) -> None:
-        check_input_size(config.height_px, config.width_px)
+        size_hw = (config.height_px, config.width_px)
+        check_input_size(*size_hw)
+        if config.tile_px is not None:
+            check_side("tile_px", config.tile_px)
+            open_tiling(size_hw, config.tile_px)
+        self._roi = None if config.roi is None else read_roi(folder / config.roi)
+        InspectedArea(size_hw, self._roi)
         self._config, self._seed, self._folder = config, seed, folder
         self._teacher: Teacher | None = None
 
@@ -62,34 +75,29 @@ class EfficientAd:
         resize = Resize(width_px=self._config.width_px, height_px=self._config.height_px)
         return PreprocessSpec(steps=(Crop(), resize))
 
-    def fit(self, samples: Samples, run: RunFolder, progress: Progress) -> Detector:
+    def fit(
+        self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
+    ) -> Detector:
         """Train student and autoencoder; see `Method.fit`."""
         parts = stack_samples(samples)
-        check_input_size(*parts.shape[1:3])
-        self._teacher = self._open_teacher(parts, run, progress)
-        networks = self._networks(self._teacher, parts, progress)
-        foreign = self._foreign(parts)
-        frozen = freeze(
-            networks.teacher,
-            parts,
-            foreign,
-            shared_stem=networks.have_shared_stem,
-            cache_mb=self._config.cache_mb,
-        )
-        n_foreign = 0 if foreign is None else len(foreign)
-        source = StepSource(parts, n_foreign, self._config.batch, self._seed)
-        train(networks, source, frozen, self._schedule(run, parts), progress)
-        return unplace(
-            EfficientAdDetector(
-                networks.teacher,
-                networks.student,
-                networks.autoencoder,
-                self._config.global_weight,
-            )
-        ).eval()
+        size_hw = (parts.shape[1], parts.shape[2])
+        check_input_size(*size_hw)
+        area = InspectedArea(size_hw, self._roi)
+        tiling = open_tiling(size_hw, self._config.tile_px)
+        windows = parts if tiling is None else tiling.cut_pictures(parts)
+        self._teacher = self._open_teacher(windows, run, progress)
+        networks = self._networks(self._teacher, windows, progress)
+        detector = EfficientAdDetector(
+            networks.teacher, networks.student, networks.autoencoder,
+            self._config.global_weight, area, tiling,
+        )  # fmt: skip
+        place(detector, open_device(self._config.device))
+        look = early_look(detector, held_out, run.looks, self._config.steps)
+        self._train(networks, windows, self._schedule(run, windows, look), progress)
+        return unplace(detector).eval()
 
     def normalise(self, detector: Detector, samples: Samples) -> None:
-        """Take the quantiles of both raw maps over held-out good pictures."""
+        """Take the quantiles of both raw maps over what is inspected of held-out good pictures."""
         if not isinstance(detector, EfficientAdDetector):
             raise TypeError(f"not a detector of EfficientAD: {type(detector).__name__}")
         if not len(samples):
@@ -102,10 +110,25 @@ class EfficientAd:
             for sample in samples:
                 rgb = torch.from_numpy(np.asarray(sample["rgb"], np.uint8))
                 local_map, global_map = detector.raw_maps(rgb)
-                local_maps.append(local_map.numpy())
-                global_maps.append(global_map.numpy())
+                local_maps.append(detector.area.pixels(local_map).numpy())
+                global_maps.append(detector.area.pixels(global_map).numpy())
         detector.local_scale.fit(local_maps, "student-teacher")
         detector.global_scale.fit(global_maps, "student-autoencoder")
+
+    def _train(
+        self, networks: Networks, windows: Rgb, schedule: Schedule, progress: Progress
+    ) -> None:
+        foreign = self._foreign(windows)
+        frozen = freeze(
+            networks.teacher,
+            windows,
+            foreign,
+            shared_stem=networks.have_shared_stem,
+            cache_mb=self._config.cache_mb,
+        )
+        n_foreign = 0 if foreign is None else len(foreign)
+        source = StepSource(windows, n_foreign, self._config.batch, self._seed)
+        train(networks, source, frozen, schedule, progress)
 
     def _open_teacher(self, parts: Rgb, run: RunFolder, progress: Progress) -> Teacher:
         """Load the teacher the recipe names, or train one on the parts, once a run."""
@@ -140,7 +163,7 @@ class EfficientAd:
         size_hw = (parts.shape[1], parts.shape[2])
         return draw_foreign(open_corpus(folder), config.n_penalty_pictures, size_hw, self._seed)
 
-    def _schedule(self, run: RunFolder, parts: Rgb) -> Schedule:
+    def _schedule(self, run: RunFolder, windows: Rgb, look: EarlyLook | None) -> Schedule:
         """Say what a checkpoint must have in common with this run to be continued."""
         free = {
             "log_every",
@@ -150,13 +173,14 @@ class EfficientAd:
             "pretrain",
             "teacher",
             "global_weight",
+            "roi",
         }
         settings = self._config.model_dump(mode="json", exclude=free) | {
             "seed": self._seed,
-            "n_parts": len(parts),
+            "n_parts": len(windows),
             "teacher_sha256": self._teacher.sha256 if self._teacher else None,
         }
-        return Schedule(self._config, self._seed, run, settings)
+        return Schedule(self._config, self._seed, run, settings, look)
 
 
 def open_efficientad(config: Mapping[str, object], seed: int, folder: Path) -> EfficientAd:

@@ -37,7 +37,8 @@ class MapScale(nn.Module):
         """Take the quantiles over all pixels of all maps.
 
         Args:
-            maps: Raw and unpadded, of good parts that training has not seen.
+            maps: The inspected pixels of raw and unpadded ones, of good parts that training has
+                not seen.
             name: Of the branch, for errors.
 
         Raises:

@@ -15,6 +15,7 @@ from loupe_trainer.errors import TrainingError
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.frozen import FrozenSides
+from loupe_trainer.methods.efficientad.look import EarlyLook
 from loupe_trainer.methods.efficientad.losses import (
     HARD_QUANTILE,
     hard_feature_loss,
@@ -72,12 +73,18 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What the loop needs to know beside the networks and the pictures."""
+    """What the loop needs to know beside the networks and the pictures.
+
+    Attributes:
+        settings: What a checkpoint must have in common with this run to be continued.
+        look: None where there is nothing held out to look at.
+    """
 
     config: EfficientAdConfig
     seed: int
     run: RunFolder
     settings: Mapping[str, object]
+    look: EarlyLook | None = None
 
 
 def train(
@@ -92,6 +99,7 @@ def train(
     config, file = schedule.config, schedule.run.checkpoints / CHECKPOINT
     optimiser = make_optimiser(networks, config)
     step = load_checkpoint(file, networks.trained, optimiser, schedule.settings)
+    schedule.run.rewind(step)
     for module in networks.trained.values():
         module.train()
     with progress.task("learning good parts", config.steps, step) as task:
@@ -105,6 +113,8 @@ def train(
                 _log(schedule.run, step, losses.floats())
             if step % config.checkpoint_every == 0 or step == config.steps:
                 save_checkpoint(file, step, networks.trained, optimiser, schedule.settings)
+            if schedule.look is not None and schedule.look.is_due(step):
+                schedule.look.draw(step)
             task.advance(note=f"loss {losses.total.item():.3f}")
     for module in networks.trained.values():
         module.eval()
