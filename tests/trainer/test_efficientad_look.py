@@ -17,7 +17,7 @@ from loupe_trainer.methods.efficientad.tiling import open_tiling
 from loupe_trainer.progress import SilentProgress
 from loupe_trainer.run import RunFolder
 from loupe_trainer.teachers.corpus import TextureCorpus
-from loupe_trainer.teachers.pdn import PdnShape, student_network, teacher_network
+from loupe_trainer.teachers.pdn import PdnShape, initialise, student_network, teacher_network
 
 SHAPE = PdnShape("S", 0.07)
 SIZE_HW = (128, 160)
@@ -32,10 +32,10 @@ def make_look(samples: Samples, folder: Path, tile_px: int | None = None) -> Ear
     torch.manual_seed(0)
     size_hw = np.asarray(samples[0]["rgb"]).shape[1:3]
     tile_hw = (tile_px, tile_px) if tile_px else (size_hw[0], size_hw[1])
-    networks = teacher_network(SHAPE), student_network(SHAPE), Autoencoder(SHAPE, tile_hw)
+    teacher, student = initialise(teacher_network(SHAPE)), initialise(student_network(SHAPE))
     area = InspectedArea((size_hw[0], size_hw[1]))
     tiling = open_tiling((size_hw[0], size_hw[1]), tile_px)
-    detector = EfficientAdDetector(*networks, 0.5, area, tiling)
+    detector = EfficientAdDetector(teacher, student, Autoencoder(SHAPE, tile_hw), 0.5, area, tiling)
     look = early_look(detector, samples, folder, 5_000)
     assert look is not None
     return look
@@ -67,8 +67,8 @@ def test_a_sheet_shows_each_picture_beside_its_maps(tmp_path: Path) -> None:
     expected = cv2.resize(np.asarray(samples[0]["rgb"], np.uint8)[0], (256, 205),
                           interpolation=cv2.INTER_AREA)  # fmt: skip
     assert np.array_equal(shown, expected)
-    maps = sheet[60 : 60 + 205, 8 + 256 + 8 :]
-    assert len(np.unique(maps.reshape(-1, 3), axis=0)) > 20
+    autoencoder_map = sheet[60 : 60 + 205, 3 * 8 + 2 * 256 :][:, :256]
+    assert len(np.unique(autoencoder_map.reshape(-1, 3), axis=0)) > 20
     assert look.detector.autoencoder.training  # training goes on as it was
 
 

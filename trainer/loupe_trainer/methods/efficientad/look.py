@@ -16,6 +16,7 @@ from loupe_edge.lettering import write
 from loupe_models.atomic import write_bytes
 from loupe_trainer.compute import autocast
 from loupe_trainer.methods.base import Samples
+from loupe_trainer.methods.efficientad.area import InspectedArea
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
 from loupe_trainer.methods.efficientad.pictures import Rgb
 
@@ -26,14 +27,16 @@ FIRST_STEP: Final = 100
 STEPS_PER_WINDOW: Final = 50
 
 # The colours stand for the same values at every step, or no progress would show. In units of the
-# teacher's variance: 1 is what a student that says nothing gets.
+# teacher's variance: 1 is what a student that says nothing gets beside the teacher.
 LOW, HIGH = 0.01, 1.0
 PANEL_PX: Final = 256
 GAP_PX: Final = 8
 LINE_PX: Final = 30
 PAPER: Final = 255
 INK: Final = (38, 46, 58)
-COLUMNS: Final = ("held-out good part", "student - teacher", "student - autoencoder")
+OUTSIDE: Final = (214, 219, 226)
+COLUMNS: Final = ("held-out good part", "student against teacher", "against autoencoder")
+SCALE: Final = ("squared difference: dark is 0.01,", "bright is 1 and more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,9 @@ class EarlyLook:
         for picture in self.pictures:
             with torch.no_grad(), autocast(device):
                 maps = detector.raw_maps(torch.from_numpy(picture[None]).to(device))
-            rows.append(_row(picture, maps))
+            rows.append(_row(picture, maps, detector.area))
         detector.train()
-        header = (f"step {step} of {self.n_steps}", "squared difference, dark 0.01,",
-                  "bright from 1 on: knows nothing")  # fmt: skip
+        header = (f"step {step} of {self.n_steps}", *SCALE)
         sheet = _lines((COLUMNS, header), rows[0].shape[1])
         _, png = cv2.imencode(".png", np.concatenate([sheet, *rows])[..., ::-1])
         write_bytes(self.folder / f"step-{step:06d}.png", png.tobytes())
@@ -93,16 +95,18 @@ def early_look(
     return EarlyLook(detector, pictures, folder, n_steps)
 
 
-def _row(picture: Rgb, maps: tuple[Tensor, Tensor]) -> Rgb:
+def _row(picture: Rgb, maps: tuple[Tensor, Tensor], area: InspectedArea) -> Rgb:
     """Set a picture and its maps side by side, with their means below."""
+    inside = area.inside[0, 0].cpu().numpy()
     size_px = (picture.shape[1], picture.shape[0])
     zoom = PANEL_PX / max(size_px)
     to_wh = (round(size_px[0] * zoom), round(size_px[1] * zoom))
     panels, captions = [cv2.resize(picture, to_wh, interpolation=cv2.INTER_AREA)], [""]
     for raw_map in maps:
-        values = raw_map[0, 0].float().cpu().numpy()
-        panels.append(cv2.resize(_colour(values), to_wh, interpolation=cv2.INTER_NEAREST))
-        captions.append(f"mean {values.mean():.3g}")
+        panel = np.full((*inside.shape, 3), OUTSIDE, np.uint8)
+        panel[inside] = _colour(area.pixels(raw_map).float().cpu().numpy())
+        panels.append(cv2.resize(panel, to_wh, interpolation=cv2.INTER_NEAREST))
+        captions.append(f"mean {float(area.pixels(raw_map).mean()):.3g}")
     gap = np.full((to_wh[1], GAP_PX, 3), PAPER, np.uint8)
     framed = [part for panel in panels for part in (gap, panel)]
     row = np.concatenate([*framed, gap], axis=1)
@@ -110,11 +114,12 @@ def _row(picture: Rgb, maps: tuple[Tensor, Tensor]) -> Rgb:
 
 
 def _colour(values: npt.NDArray[np.float32]) -> Rgb:
-    """Colour squared differences over their logarithm; what is not a number is bright."""
+    """Colour (N,) squared differences by their logarithm; what is not a number is bright."""
     known = np.nan_to_num(values, nan=HIGH, posinf=HIGH)
     place = np.log(np.clip(known, LOW, HIGH) / LOW) / np.log(HIGH / LOW)
-    coloured = cv2.applyColorMap((255 * place).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-    return np.asarray(coloured[..., ::-1], np.uint8)
+    column = (255 * place).astype(np.uint8)[:, None]  # OpenCV makes a row of (N,)
+    coloured = cv2.applyColorMap(column, cv2.COLORMAP_VIRIDIS)
+    return np.asarray(coloured[:, 0, ::-1], np.uint8)
 
 
 def _lines(lines: tuple[tuple[str, ...], ...], width_px: int) -> Rgb:
