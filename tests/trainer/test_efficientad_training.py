@@ -16,7 +16,12 @@ from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
 from loupe_trainer.methods.efficientad.frozen import channel_statistics, freeze
-from loupe_trainer.methods.efficientad.pictures import StepSource, recolour, stack_samples
+from loupe_trainer.methods.efficientad.pictures import (
+    StepPictures,
+    StepSource,
+    recolour,
+    stack_samples,
+)
 from loupe_trainer.methods.efficientad.training import Networks, make_optimiser, step_losses
 from loupe_trainer.optimisation import learning_rate
 from loupe_trainer.progress import Progress, SilentProgress, Task
@@ -113,6 +118,20 @@ def test_a_finished_run_comes_back_without_another_step(tmp_path: Path) -> None:
         assert torch.equal(first(rgb)[0], again(rgb)[0])
 
 
+def test_what_was_logged_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.rewind(0)  # nothing yet
+    for step in (1, 2, 3):
+        run.log({"step": step, "total": 0.1 * step})
+    before = (tmp_path / "metrics.jsonl").read_text()
+    run.rewind(3)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 3, "to')  # the power went
+    run.rewind(2)
+    assert (tmp_path / "metrics.jsonl").read_text() == "".join(before.splitlines(True)[:2])
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     fit(RunFolder(tmp_path), SilentProgress())
     with pytest.raises(RunError, match="other settings"):
@@ -127,6 +146,34 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
         first = np.mean([losses[step][name] for step in range(1, 6)])
         last = np.mean([losses[step][name] for step in range(56, 61)])
         assert last < 0.9 * first, name
+
+
+@pytest.mark.parametrize(("size", "size_hw"), [("M", (128, 128)), ("S", (160, 224))])
+def test_both_networks_learn_at_any_size(
+    tmp_path: Path, size: str, size_hw: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    samples = [{"rgb": TextureCorpus().picture(rng, *size_hw)[None]} for _ in range(4)]
+    pretrain = {"size": size, "width": 0.07, "steps": 2, "batch": 8, "n_pictures": 4}
+    more = {"height_px": size_hw[0], "width_px": size_hw[1], "batch": 2, "pretrain": pretrain}
+    run = RunFolder(tmp_path)
+    method = get_method("efficientad", settings(**more), 0, Path())
+    detector = method.fit(samples[:3], samples[3:], run, SilentProgress())
+    method.normalise(detector, samples[3:])
+    with torch.no_grad():
+        anomaly_map, _ = detector(torch.from_numpy(samples[3]["rgb"]))
+    assert anomaly_map.shape == (1, 1, *size_hw)
+    assert sorted(read_losses(run)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_another_seed_gives_other_losses_and_the_same_one_the_same(tmp_path: Path) -> None:
+    logs = []
+    for i, seed in enumerate((5, 5, 6)):
+        run = RunFolder(tmp_path / str(i))
+        method = get_method("efficientad", settings(), seed, Path())
+        method.fit(make_samples(5, 0), [], run, SilentProgress())
+        logs.append((run.path / "metrics.jsonl").read_text())
+    assert logs[0] == logs[1] != logs[2]
 
 
 def test_defects_stand_out_after_training(tmp_path: Path) -> None:
@@ -246,6 +293,27 @@ def test_the_autoencoders_gradient_comes_from_both_of_its_losses() -> None:
     assert float(gradient.abs().sum()) > 0
     (gradient,) = torch.autograd.grad(losses.hard, weight, allow_unused=True, retain_graph=True)
     assert gradient is None
+
+
+def test_a_batchs_losses_are_the_mean_of_its_pictures() -> None:
+    """Quantile and all: a larger batch changes the noise of the gradient, not its expectation."""
+    networks = make_networks()
+    networks.autoencoder.eval()  # dropout differs from call to call
+    pictures = stack_samples(make_samples(3, 0))
+    frozen = freeze(networks.teacher, pictures, pictures, shared_stem=False, cache_mb=30)
+    batch = StepSource(pictures, 3, 2, 0).draw(0)
+    assert batch.foreign_rows is not None
+    singles = [
+        step_losses(
+            networks,
+            StepPictures(batch.rows[i], batch.foreign_rows[i], batch.recoloured[i]),
+            frozen,
+        ).floats()
+        for i in (slice(0, 1), slice(1, 2))
+    ]
+    for name, value in step_losses(networks, batch, frozen).floats().items():
+        mean = (singles[0][name] + singles[1][name]) / 2
+        assert value == pytest.approx(mean, rel=5e-3), name  # bfloat16 where there is some
 
 
 def test_cached_answers_equal_fresh_ones() -> None:
