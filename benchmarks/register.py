@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def compare(frameset: SdkObject, align: SdkObject) -> dict[str, dict[str, float]]:
-    """Time both on the same pixels, and tell how far each median lies from the part's surface."""
+    """Time both on the same pixels, and look at what each makes of the flat part."""
     registration = Registration(
         stand_in.DEPTH, stand_in.RGB, stand_in.RGB_FROM_DEPTH, stand_in.DEPTH_SCALE_M
     )
@@ -59,13 +59,21 @@ def compare(frameset: SdkObject, align: SdkObject) -> dict[str, dict[str, float]
             began = time.perf_counter()
             run()
             times_us[name].append((time.perf_counter() - began) * 1e6)
-    middle = (slice(180, 300), slice(240, 400))
     return {
         name: {
             **quantiles_ms(times_us[name][N_WARM_UP:]),
-            "above_part_units": float(stand_in.PART_DEPTH - run()[middle].astype(float).mean()),
+            **_quality(run()[180:300, 240:400]),
         }
         for name, run in contenders.items()
+    }
+
+
+def _quality(part: npt.NDArray[np.uint16]) -> dict[str, float]:
+    """Tell how far the surface is pulled up, of 5 units of noise, and how much of it is a hole."""
+    known = part[part > 0].astype(float)
+    return {
+        "above_part_units": round(stand_in.PART_DEPTH - float(known.mean()), 2),
+        "holes_fraction": round(float((part == 0).mean()), 4),
     }
 
 
