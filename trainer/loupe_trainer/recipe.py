@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 ReaderName = Literal["auto", "magnetic_tile", "folder", "jsonl", "recording"]
-Role = Literal["fit", "quantiles", "threshold", "test"]
+Role = Literal["fit", "quantiles", "threshold", "test", "final"]
 
 
 class _Strict(BaseModel):
@@ -44,12 +44,19 @@ class DataSettings(_Strict):
 
 
 class SplitSettings(_Strict):
-    """Shares of the good parts; they are held against each other, so any scale will do."""
+    """Shares of the good parts; they are held against each other, so any scale will do.
+
+    Attributes:
+        keep_final: Whether half of the defective and two thirds of the good test parts are kept
+            back, for one last evaluation once no more recipes are tried. Which ones depends on
+            their ids alone, so that every recipe and seed keeps the same back.
+    """
 
     fit: float = Field(default=0.50, gt=0)
     quantiles: float = Field(default=0.10, gt=0)
     threshold: float = Field(default=0.25, gt=0)
     test: float = Field(default=0.15, ge=0)
+    keep_final: bool = False
 
 
 class ThresholdSettings(_Strict):
