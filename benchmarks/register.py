@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +21,9 @@ MOST_OF_ALIGN = 0.75
 
 def main() -> int:
     """Measure both on one exposure, in turns, so that they share the machine's moods."""
-    with tempfile.TemporaryDirectory() as folder:
-        recording = Path(folder) / "frames.db3"
-        stand_in.record(recording, 5)
-        sdk = load_sdk()
-        pipeline, config = sdk.pipeline(), sdk.config()
-        config.enable_device_from_file(str(recording), repeat_playback=False)
-        pipeline.start(config)
-        try:
-            figures = compare(pipeline.wait_for_frames(5000), sdk.align(sdk.stream.color))
-        finally:
-            pipeline.stop()
+    sdk = load_sdk()
+    with stand_in.exposure() as frameset:
+        figures = compare(frameset, sdk.align(sdk.stream.color))
     ratio = figures["ours"]["p50_ms"] / figures["librealsense"]["p50_ms"]
     budget = Budget("ours over librealsense's align, p50", ratio, MOST_OF_ALIGN, "")
     return finish("register", {**figures, "ours_over_align": round(ratio, 3)}, [budget])
