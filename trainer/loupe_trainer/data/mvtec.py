@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from loupe_edge.pictures import list_pictures
+from loupe_edge.pictures import MASK_CUT, list_pictures
 from loupe_trainer.data.good import good_items, only_good
 from loupe_trainer.data.item import Item
 from loupe_trainer.errors import DataError
@@ -75,7 +75,7 @@ def refuse_undrawn(root: Path, items: Sequence[Item]) -> None:
         )
 
 
-def _tested(root: Path, mask_of: MaskOf | None, mask_cut: int = 127) -> list[Item]:
+def _tested(root: Path, mask_of: MaskOf | None, mask_cut: int = MASK_CUT) -> list[Item]:
     items = [
         tested_item(
             root, picture, kind.name, mask_of and mask_of(root, kind.name, picture), mask_cut
