@@ -133,5 +133,5 @@ def test_written_as_json_lines(tmp_path: Path) -> None:
     defect = next(d for d in map(json.loads, lines["test"]) if d["label"] == 1)
     assert defect == {
         "filename": "/d/b.png", "label": 1, "label_name": "crack", "clsname": "d", "part": "b",
-        "maskname": "/d/b_mask.png",
+        "maskname": "/d/b_mask.png", "mask_cut": 127,
     }  # fmt: skip

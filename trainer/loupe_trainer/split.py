@@ -73,7 +73,9 @@ def split_parts(
 
     Good parts are put in an order that depends on their id and the seed alone, and dealt by the
     shares. A part with any defective item goes to the test whole, its good frames too; so does
-    a part that the data's own layout holds for the test.
+    a part that the data's own layout holds for the test. Parts that it holds for validation serve
+    quantiles and threshold, all others fit; where they cannot carry the highest rate that may be
+    promised, as many of the others as are missing join them.
 
     Raises:
         SplitError: Too few good parts for the shares, or for the promise.
@@ -81,7 +83,13 @@ def split_parts(
     for_test = {item.part_id for item in items if item.kind == "defect" or item.is_test_only}
     good = sorted({item.part_id for item in items} - for_test, key=lambda p: _rank(p, seed))
     has_good_test = any(item.is_test_only and item.kind == "good" for item in items)
-    counts = _counts(len(good), shares, has_good_test)
+    held = {item.part_id for item in items if item.is_validation} - for_test
+    good.sort(key=lambda part: part in held)  # dealt last, when quantiles and threshold are
+    counts = (
+        _counts_beside(len(held), len(good), shares, promise)
+        if held
+        else _counts(len(good), shares, has_good_test)
+    )
     _check(len(good), counts, shares, promise)
     role_of: dict[str, Role] = dict.fromkeys(for_test, "test")
     at = 0
@@ -130,18 +138,35 @@ def _counts(n: int, shares: SplitSettings, has_good_test: bool) -> Mapping[Role,
     return counts
 
 
+def _counts_beside(
+    n_held: int, n: int, shares: SplitSettings, promise: ThresholdSettings
+) -> Mapping[Role, int]:
+    """Count for data with a validation set; it has a test set too, which takes no share."""
+    for_both = shares.quantiles + shares.threshold
+    needed = parts_needed(promise.limit, promise.confidence)
+    enough = math.ceil(round(needed * for_both / shares.threshold, 6))
+    n_calibrating = min(n, max(n_held, enough))
+    n_threshold = round(n_calibrating * shares.threshold / for_both)
+    return {
+        "fit": n - n_calibrating,
+        "quantiles": n_calibrating - n_threshold,
+        "threshold": n_threshold,
+        "test": 0,
+    }
+
+
 def _check(
     n: int, counts: Mapping[Role, int], shares: SplitSettings, promise: ThresholdSettings
 ) -> None:
     if n == 0:
         raise SplitError("no good part to learn from: give pictures of good parts")
-    needed = parts_needed(promise.false_reject_rate, promise.confidence)
+    needed = parts_needed(promise.limit, promise.confidence)
     if counts["threshold"] < needed:
         total = sum(float(getattr(shares, role)) for role in DEALT)
         in_all = math.ceil(needed * total / shares.threshold)
         raise SplitError(
             f"{n} good part{'s' * (n > 1)}, {counts['threshold']} of them for the threshold, "
-            f"cannot carry a false-reject rate of {promise.false_reject_rate:.3g} at "
+            f"cannot carry a false-reject rate of {promise.limit:.3g} at "
             f"{promise.confidence:.0%} confidence, which takes {needed}: collect about {in_all} "
             f"good parts in all, raise split.threshold, or promise a higher "
             f"threshold.false_reject_rate"
@@ -165,6 +190,7 @@ def split_line(item: Item) -> dict[str, object]:
     }
     if item.mask is not None:
         line["maskname"] = str(item.mask.resolve())
+        line["mask_cut"] = item.mask_cut
     if item.stamp is not None:
         line |= {"frame": item.stamp.frame_id, "camera_ns": item.stamp.camera_ns}
     return line
