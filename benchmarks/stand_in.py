@@ -6,7 +6,9 @@ What is measured with it is everything around `infer`; its scores mean nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +23,7 @@ from onnx import helper
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
+from loupe_edge.realsense import SdkObject, load_sdk
 from loupe_edge.recorder import Recorder, Rig
 from loupe_models.bundle import Bundle, write_bundle
 from loupe_models.frame import CameraTime, Frame, Rect
@@ -61,6 +64,22 @@ def record(path: Path, n_frames: int) -> None:
     with Recorder(path, rig) as recorder:
         for n in range(n_frames):
             recorder.write(*_exposure(n, noises[n % 8]))
+
+
+@contextmanager
+def exposure() -> Iterator[SdkObject]:
+    """Give one set of images as the SDK hands it out."""
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "frames.db3"
+        record(recording, 5)
+        sdk = load_sdk()
+        pipeline, config = sdk.pipeline(), sdk.config()
+        config.enable_device_from_file(str(recording), repeat_playback=False)
+        pipeline.start(config)
+        try:
+            yield pipeline.wait_for_frames(5000)
+        finally:
+            pipeline.stop()
 
 
 def _exposure(

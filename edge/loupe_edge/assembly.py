@@ -48,28 +48,14 @@ def open_service(
         FaultError: The bundle is not proved here, or a file or port cannot be opened.
     """
     with ExitStack() as stack:
-        if publisher is None:
-            publisher = ZmqPublisher(station.publish.endpoint)
+        publisher = publisher or ZmqPublisher(station.publish.endpoint)
         stack.callback(publisher.close)
-        journal = JsonlJournal(station.journal.path) if station.journal else None
-        if journal is not None:
-            stack.callback(journal.close)
+        journal = _open_journal(station, stack)
         epoch = max(time.time_ns(), 1 + last_epoch(journal.path) if journal else 0)
         health = Health(STALL_S + station.camera.start_timeout_s)
         health.ail("service", "starting", "proving the bundle")
-        heartbeat = HeartbeatThread(
-            publisher,
-            health,
-            station=station.station,
-            epoch=epoch,
-            interval_ms=station.publish.heartbeat_ms,
-        )
-        stack.callback(heartbeat.stop)
-        heartbeat.start()
-        metrics = Metrics(station.station)
-        stack.callback(metrics.close)
-        if station.metrics:
-            metrics.serve(station.metrics.port)
+        heartbeat = _start_heartbeat(station, stack, publisher, health, epoch)
+        metrics = _open_metrics(station, stack)
         inspector = open_inspector(station, stack)
         yield Service(
             camera=camera or RealSenseCamera(station.camera),
@@ -92,6 +78,37 @@ def open_service(
             lock_step=lock_step,
             deadline_ms=station.limits.deadline_ms,
         )
+
+
+def _open_journal(station: Station, stack: ExitStack) -> JsonlJournal | None:
+    if station.journal is None:
+        return None
+    journal = JsonlJournal(station.journal.path)
+    stack.callback(journal.close)
+    return journal
+
+
+def _start_heartbeat(
+    station: Station, stack: ExitStack, publisher: Publisher, health: Health, epoch: int
+) -> HeartbeatThread:
+    heartbeat = HeartbeatThread(
+        publisher,
+        health,
+        station=station.station,
+        epoch=epoch,
+        interval_ms=station.publish.heartbeat_ms,
+    )
+    stack.callback(heartbeat.stop)
+    heartbeat.start()
+    return heartbeat
+
+
+def _open_metrics(station: Station, stack: ExitStack) -> Metrics:
+    metrics = Metrics(station.station)
+    stack.callback(metrics.close)
+    if station.metrics:
+        metrics.serve(station.metrics.port)
+    return metrics
 
 
 def open_inspector(station: Station, stack: ExitStack) -> Inspector:

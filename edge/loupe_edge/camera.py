@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.intrinsics import Intrinsics
+from loupe_calibration.registration import Registration
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError, StationError
 from loupe_edge.labels import Labels, read_labels
@@ -17,11 +19,11 @@ from loupe_edge.pipeline import Pipeline
 from loupe_edge.realsense import (
     RECORDED_BY,
     SdkObject,
-    is_identity,
     load_sdk,
     to_domain,
     to_intrinsics,
     to_ns,
+    to_transform,
 )
 from loupe_edge.recording_file import Contents, read_contents
 from loupe_models.frame import CameraTime, Frame
@@ -44,7 +46,7 @@ class RealSenseCamera:
         self._record_to = record_to
         self._sdk = load_sdk()
         self._pipeline: Pipeline | None = None
-        self._align: SdkObject = None
+        self._registration: Registration | None = None
         self._labels = Labels({})
         self._contents: Contents | None = None
         self._intrinsics: Intrinsics | None = None
@@ -116,7 +118,6 @@ class RealSenseCamera:
             CameraError: The SDK hangs in stopping; only the end of the process helps.
         """
         pipeline, self._pipeline = self._pipeline, None
-        self._align = None
         if pipeline is not None:
             pipeline.stop()
 
@@ -150,22 +151,23 @@ class RealSenseCamera:
         self._is_ours = device.get_info(sdk.camera_info.name) == RECORDED_BY
         self._pairing = Pairing(self.settings.streams, fps, 0 if self._is_ours else None)
         self._intrinsics = to_intrinsics(profiles[self._main].intrinsics)
-        self._align = None
+        self._registration = None
         if "depth" in self.settings.streams:
             self._depth_scale_m = float(device.first_depth_sensor().get_depth_scale())
-        if len(self.settings.streams) > 1:
-            self._learn_grid(profiles["rgb"], profiles["depth"])
+            if "rgb" in self.settings.streams:
+                self._learn_grid(profiles["rgb"], profiles["depth"], self._depth_scale_m)
 
-    def _learn_grid(self, rgb: SdkObject, depth: SdkObject) -> None:
-        shares_grid = to_intrinsics(depth.intrinsics) == self._intrinsics
-        if shares_grid and is_identity(depth.get_extrinsics_to(rgb)):
+    def _learn_grid(self, rgb: SdkObject, depth: SdkObject, depth_scale_m: float) -> None:
+        grids = to_intrinsics(depth.intrinsics), to_intrinsics(rgb.intrinsics)
+        rgb_from_depth = to_transform(depth.get_extrinsics_to(rgb))
+        if grids[0] == grids[1] and np.allclose(rgb_from_depth.matrix(), np.eye(4), atol=1e-9):
             return
         if not self.settings.align:
             raise StationError(
                 f"{self._name}: colour and depth have different grids: set camera.align = true, "
                 f"or require one stream only"
             )
-        self._align = self._sdk.align(self._sdk.stream.color)
+        self._registration = Registration(*grids, rgb_from_depth, depth_scale_m)
 
     def _take(self, frameset: SdkObject) -> Frame | None:
         """Make a frame of a set of images, or nothing where they are not one new exposure."""
@@ -174,8 +176,6 @@ class RealSenseCamera:
         stamps: dict[Stream, Stamp] = {name: _stamp(images[name]) for name in names if images[name]}
         if not self._pairing.judge(stamps):
             return None
-        if self._align is not None:
-            images["depth"] = self._align.process(frameset).get_depth_frame()
         main, streams = stamps[self._main], self.settings.streams
         # np.array copies: a view would hold the SDK's buffer, of which there are few.
         return Frame(
@@ -183,12 +183,16 @@ class RealSenseCamera:
             captured_at_ns=time.time_ns(),
             camera_time=CameraTime(main.ns, main.domain),
             rgb=np.array(images["rgb"].get_data(), np.uint8) if "rgb" in streams else None,
-            depth=np.array(images["depth"].get_data(), np.uint16) if "depth" in streams else None,
+            depth=self._depth(images["depth"]) if "depth" in streams else None,
             depth_scale_m=self._depth_scale_m,
             intrinsics=self._intrinsics,
             sync=self._pairing.sync(stamps),
             label=self._labels.get(main.number, main.ns),
         )
+
+    def _depth(self, image: SdkObject) -> npt.NDArray[np.uint16]:
+        view = np.asarray(image.get_data(), np.uint16)
+        return view.copy() if self._registration is None else self._registration.apply(view)
 
     def _end(self) -> None:
         """Say how the recording ended: whole, with a stream dead before its end, or damaged."""

@@ -11,12 +11,13 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loupe_calibration.errors import BadInputError
 from loupe_models.strict_json import loads
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+MASK_CUT = 127  # masks saved as JPEG, or resampled, are not strictly 0 and 255
 DEPTH_UNIT_M = 0.001  # of pictures and arrays in metres, once recorded; a RealSense's own default
 
 
@@ -29,8 +30,9 @@ class Picture:
         kind: From the line's `label`: 0 is good, 1 a defect; None where nobody knows.
         label_name: The defect's name, or `good`.
         clsname: The product's name.
-        mask: Truth, where there is any.
+        mask: Truth, where there is any: a picture, or a folder of pictures.
         part: The physical part; the file's name where the line does not say.
+        mask_cut: A pixel of the mask above this is part of a defect.
     """
 
     file: Path
@@ -39,6 +41,7 @@ class Picture:
     clsname: str
     mask: Path | None
     part: str
+    mask_cut: int = MASK_CUT
 
 
 class _Line(BaseModel):
@@ -49,6 +52,7 @@ class _Line(BaseModel):
     label_name: str | None = None
     clsname: str = ""
     maskname: str | None = None
+    mask_cut: int = Field(default=MASK_CUT, ge=0, le=254)
     part: str | None = None
 
 
@@ -78,6 +82,23 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def read_mask(path: Path, cut: int = MASK_CUT) -> npt.NDArray[np.bool_]:
+    """Read a truth mask as (H, W), True on the defect.
+
+    Args:
+        path: A picture; or a folder of pictures of one size, one a defect, which are united.
+        cut: A grey value above it is part of a defect; 0 where values are names of defects.
+
+    Raises:
+        BadInputError: Missing, not a picture, an empty folder, or sizes that differ in it.
+    """
+    files = list_pictures(path) if path.is_dir() else [path]
+    masks = [_decode(f, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION) for f in files]
+    if len({mask.shape for mask in masks}) > 1:
+        raise BadInputError(f"{path}: its masks are not all of one size; copy the data again")
+    return np.asarray(np.any([mask > cut for mask in masks], axis=0), dtype=np.bool_)
+
+
 def read_depth(path: Path) -> tuple[npt.NDArray[np.uint16], float]:
     """Read depth: a 16-bit picture in millimetres, or a floating-point array in metres.
 
@@ -103,7 +124,7 @@ def read_depth(path: Path) -> tuple[npt.NDArray[np.uint16], float]:
 
 
 def read_index(path: Path) -> list[Picture]:
-    """Read a JSON Lines index: filename, label 0/1, label_name, clsname, maskname, part.
+    """Read a JSON Lines index: filename, label 0/1, label_name, clsname, maskname, mask_cut, part.
 
     Args:
         path: File names in it are absolute or relative to its folder; unknown keys are passed
@@ -142,6 +163,7 @@ def _picture(folder: Path, line: _Line) -> Picture:
         clsname=line.clsname,
         mask=None if line.maskname is None else folder / line.maskname,
         part=line.part if line.part is not None else line.filename,
+        mask_cut=line.mask_cut,
     )
 
 

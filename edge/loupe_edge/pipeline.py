@@ -109,15 +109,22 @@ class Pipeline:
             self._pipeline.stop()
 
     def _run_stop(self) -> None:
-        """Halt a player first: one that still plays while its pipeline goes crashes the process."""
+        """Halt a player first: one that still plays while its pipeline goes crashes the process.
+
+        It must have begun before it can be halted: `resume` after `pause` would undo it.
+        """
         if self._playback is not None:
+            if self._resuming is not None:
+                self._read_beside(self._resuming)
             halting = threading.Thread(target=self._playback.pause, daemon=True)
             halting.start()
-            while halting.is_alive():  # it waits for whoever reads, like `resume`
-                self.poll(1)
-        if self._resuming is not None:
-            self._resuming.join()
+            self._read_beside(halting)
         self._pipeline.stop()
+
+    def _read_beside(self, thread: threading.Thread) -> None:
+        """Wait for a call into the player, which in turn waits up to 10 s for whoever reads."""
+        while thread.is_alive():
+            self.poll(1)
 
     def _hold_recording(self, config: SdkObject) -> None:
         if self._settings.recording is None:

@@ -91,10 +91,10 @@ def from_transform(ours: Transform) -> SdkObject:
     return made
 
 
-def is_identity(given: SdkObject) -> bool:
-    """Whether SDK extrinsics leave every point where it is."""
-    flat = [*given.rotation, *given.translation]
-    return bool(np.allclose(flat, [*np.eye(3).ravel(), 0, 0, 0], atol=1e-9))
+def to_transform(given: SdkObject) -> Transform:
+    """Translate SDK extrinsics, whose rotations are stored column by column."""
+    rotation = np.reshape(given.rotation, (3, 3)).T
+    return Transform.from_matrix(np.column_stack([rotation, given.translation]))
 
 
 def to_domain(given: SdkObject) -> TimeDomain:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,14 +18,13 @@ from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import RecordingError
 from loupe_edge.pairing import CameraCounters
-from loupe_edge.pictures import Picture, list_pictures, read_index, read_rgb
+from loupe_edge.pictures import Picture, list_pictures, read_index, read_mask, read_rgb
 from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.rgbd_folder import is_rgbd_folder, read_rgbd_folder
 from loupe_models.frame import Label, Rect
 
 Pixel = TypeVar("Pixel", np.uint8, np.bool_)
 Told = Callable[[int, int], None]  # frames written, frames in all
-MASK_CUT = 127
 
 
 def record_from(
@@ -97,7 +95,7 @@ def _record_pictures(pictures: Sequence[Picture], out: Path, tell: Told | None) 
     with Recorder(out, Rig(rgb=lens)) as recorder:
         for picture in pictures:
             rgb = read_rgb(picture.file)
-            mask = None if picture.mask is None else _read_mask(picture.mask, rgb.shape[:2])
+            mask = _mask(picture, rgb.shape[:2])
             recorder.write(
                 rgb=_on_canvas(rgb, (height, width)),
                 label=_label(picture, rgb),
@@ -126,13 +124,13 @@ def _on_canvas(pixels: npt.NDArray[Pixel], shape: tuple[int, int]) -> npt.NDArra
     return canvas
 
 
-def _read_mask(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise BadInputError(f"{path}: not a mask that can be read; replace it or remove it")
+def _mask(picture: Picture, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    if picture.mask is None:
+        return None
+    mask = read_mask(picture.mask, picture.mask_cut)
     if mask.shape != shape:
-        raise BadInputError(f"{path}: the mask is {mask.shape}, its picture is {shape}")
-    return np.asarray(mask > MASK_CUT)
+        raise BadInputError(f"{picture.mask}: the mask is {mask.shape}, its picture is {shape}")
+    return mask
 
 
 def _record_rgbd(source: Path, out: Path, intrinsics: Path | None, tell: Told | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import cv2
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from loupe_calibration.deproject import ray_table
+from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
@@ -119,18 +121,33 @@ def _occupied(
         if frame.rgb is None:
             raise FrameError("the gate works by colour, but the frame has none")
         # Bare is within the contrast in every channel; OpenCV asks that in one pass.
-        belt = np.asarray(how.belt_rgb, np.int16)
-        low = np.clip(belt - how.min_contrast + 1, 0, 255)
-        high = np.clip(belt + how.min_contrast - 1, 0, 255)
         seen = np.ascontiguousarray(frame.rgb[window])
-        return np.asarray(cv2.inRange(seen, low.astype(np.uint8), high.astype(np.uint8)) == 0)
+        return np.asarray(cv2.inRange(seen, *_bare(how)) == 0)
     if frame.depth is None or frame.intrinsics is None or frame.depth_scale_m is None:
         raise FrameError("the gate works by height, but the frame has no depth")
     if belt_from_camera is None:
         raise FrameError("the gate works by height: give the station's belt plane")
     depth = frame.depth[window]
     metres = depth.astype(np.float32) * np.float32(frame.depth_scale_m)
-    up = np.asarray(belt_from_camera.rotation[2], np.float32)
-    rays = ray_table(frame.intrinsics)[window]
-    height_m = (rays @ up) * metres + np.float32(belt_from_camera.translation_m[2])
+    rise = _rise(frame.intrinsics, belt_from_camera, region)
+    height_m = rise * metres + np.float32(belt_from_camera.translation_m[2])
     return np.asarray((depth > 0) & (height_m >= how.min_height_m))
+
+
+@lru_cache(maxsize=8)
+def _bare(how: ByColour) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Give the lowest and the highest bare colour, which the next frame shares."""
+    belt = np.asarray(how.belt_rgb, np.int16)
+    low = np.clip(belt - how.min_contrast + 1, 0, 255)
+    high = np.clip(belt + how.min_contrast - 1, 0, 255)
+    return low.astype(np.uint8), high.astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _rise(
+    intrinsics: Intrinsics, belt_from_camera: Transform, region: Rect
+) -> npt.NDArray[np.float32]:
+    """Give how far a point rises above the belt for a metre of depth, at every fourth pixel."""
+    x, y, width, height = region
+    rays = ray_table(intrinsics)[y : y + height : STRIDE, x : x + width : STRIDE]
+    return rays @ np.asarray(belt_from_camera.rotation[2], np.float32)

@@ -48,6 +48,23 @@ def parts_needed(false_reject_rate: float, confidence: float = 0.95) -> int:
     return math.ceil(math.log(1 - confidence) / math.log(1 - false_reject_rate))
 
 
+def rate_carried(n_parts: int, confidence: float = 0.95) -> float:
+    """Give the least false-reject rate that so many good parts carry: 0.099 for 29.
+
+    It is rounded up to three decimals, so that what is printed is what is promised.
+
+    Raises:
+        ThresholdError: No part, or a confidence that is not strictly between 0 and 1.
+    """
+    if n_parts < 1 or not 0 < confidence < 1:
+        raise ThresholdError(
+            f"a promise needs good parts and a confidence between 0 and 1; got {n_parts} parts "
+            f"and {confidence}"
+        )
+    rate: float = 1 - (1 - confidence) ** (1 / n_parts)
+    return math.ceil(rate * 1e3) / 1e3
+
+
 def choose_threshold(
     part_scores: npt.ArrayLike, false_reject_rate: float, confidence: float = 0.95
 ) -> Threshold:

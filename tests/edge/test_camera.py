@@ -310,6 +310,37 @@ def test_a_start_that_comes_too_late_is_stopped(
     assert not open_files(path)
 
 
+class Hesitant:
+    """A player that takes its time to begin, as it does where the machine is busy."""
+
+    def __init__(self, player: Any) -> None:
+        self._player = player
+
+    def resume(self) -> None:
+        time.sleep(0.1)
+        self._player.resume()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._player, name)
+
+
+def test_a_recording_is_stopped_that_has_hardly_begun(
+    make_recording: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_recording("b" * 20)
+    hold = Pipeline._hold_recording
+
+    def hesitate(pipeline: Pipeline, config: object) -> None:
+        hold(pipeline, config)
+        pipeline._playback = Hesitant(pipeline._playback)
+
+    monkeypatch.setattr(Pipeline, "_hold_recording", hesitate)
+    for _ in range(20):
+        with opened(path):
+            pass
+        assert not open_files(path)
+
+
 @pytest.mark.parametrize(
     "given", [{}, {"serial": "1", "recording": "a.db3"}, {"serial": "1", "fsp": 3}]
 )

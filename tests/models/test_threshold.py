@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loupe_models.errors import ThresholdError
-from loupe_models.threshold import MAX_STORED_SCORES, choose_threshold, parts_needed, thin
+from loupe_models.threshold import (
+    MAX_STORED_SCORES,
+    choose_threshold,
+    parts_needed,
+    rate_carried,
+    thin,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +89,17 @@ def test_thinning_keeps_the_extremes_and_the_shape() -> None:
     assert kept == sorted(kept)
     assert np.quantile(kept, 0.9) == pytest.approx(np.quantile(scores, 0.9), abs=0.01)
     assert thin([3, 1, 2]) == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(("n_parts", "rate"), [(1, 0.95), (9, 0.284), (29, 0.099), (59, 0.05)])
+def test_the_least_rate_that_so_many_parts_carry(n_parts: int, rate: float) -> None:
+    assert rate_carried(n_parts) == pytest.approx(rate)
+    assert parts_needed(rate_carried(n_parts)) <= n_parts < parts_needed(rate - 0.002)
+    assert choose_threshold(np.arange(n_parts + 1.0), rate_carried(n_parts)).rank >= n_parts
+
+
+def test_no_parts_carry_nothing() -> None:
+    with pytest.raises(ThresholdError, match="needs good parts"):
+        rate_carried(0)
+    with pytest.raises(ThresholdError, match="needs good parts"):
+        rate_carried(5, confidence=1.0)

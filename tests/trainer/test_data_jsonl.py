@@ -69,5 +69,22 @@ def test_an_index_that_cannot_be_used(
 def test_a_mask_that_is_no_picture(index: Index, tmp_path: Path) -> None:
     (tmp_path / "m.png").write_text("no picture")
     data = open_data(index({"filename": "0.png", "label": 1, "maskname": "m.png"}), Reading())
-    with pytest.raises(DataError, match="not a readable mask"):
+    with pytest.raises(BadInputError, match=r"m\.png: not a picture"):
+        data.mask(data.items[0])
+
+
+def test_a_mask_that_names_defects_by_small_numbers(index: Index, tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "m.png"), np.eye(12, 16, dtype=np.uint8) * 2)
+    data = open_data(index({"filename": "0.png", "label": 1, "maskname": "m.png"}), Reading())
+    assert data.mask(data.items[0]) is None
+    line = {"filename": "0.png", "label": 1, "maskname": "m.png", "mask_cut": 0}
+    mask = (data := open_data(index(line), Reading())).mask(data.items[0])
+    assert mask is not None
+    assert mask.sum() == 12
+
+
+def test_a_mask_of_another_size(index: Index, tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "m.png"), np.full((24, 32), 255, np.uint8))
+    data = open_data(index({"filename": "0.png", "label": 1, "maskname": "m.png"}), Reading())
+    with pytest.raises(DataError, match="the mask is 32x24, its picture 16x12"):
         data.mask(data.items[0])

@@ -56,6 +56,22 @@ def test_the_deal_depends_on_ids_and_seed_only() -> None:
     assert sorted(first["quantiles"], key=int)[:4] == ["10", "30", "36", "42"]
 
 
+def test_the_same_parts_are_kept_for_the_end_by_every_seed() -> None:
+    items = [good(p) for p in range(400)] + [bad(p) for p in range(400, 600)]
+    shares = SHARES.model_copy(update={"keep_final": True})
+    first, other = (parts_of(split_parts(items, shares, PROMISE, seed)) for seed in (1, 2))
+    defective = {str(p) for p in range(400, 600)}
+    assert first["final"] & defective == other["final"] & defective
+    assert len(first["final"] & defective) == pytest.approx(100, abs=20)
+    tested = (first["test"] | first["final"]) - defective
+    assert len(first["final"] - defective) == pytest.approx(len(tested) * 2 / 3, abs=8)
+    # A good part that both seeds test is kept back by both or by neither.
+    assert not (first["final"] & other["test"] | first["test"] & other["final"])
+    # Written down before anything was trained on real parts: the kept half never changes.
+    kept = sorted(first["final"] & defective, key=int)
+    assert kept[:6] == ["400", "401", "402", "403", "405", "406"]
+
+
 def test_a_test_folder_of_its_own_takes_no_share_of_the_others() -> None:
     items = [good(p) for p in range(100)] + [good(p, is_test_only=True) for p in range(100, 110)]
     parts = parts_of(split_parts(items, SHARES, PROMISE, seed=0))
@@ -66,7 +82,7 @@ def test_a_test_folder_of_its_own_takes_no_share_of_the_others() -> None:
 def test_shares_without_a_test() -> None:
     shares = SplitSettings(fit=2, quantiles=1, threshold=2, test=0)
     parts = parts_of(split_parts([good(p) for p in range(100)], shares, PROMISE, seed=0))
-    assert [len(parts[role]) for role in ROLES] == [40, 20, 40, 0]
+    assert [len(parts[role]) for role in ROLES] == [40, 20, 40, 0, 0]
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
@@ -117,5 +133,5 @@ def test_written_as_json_lines(tmp_path: Path) -> None:
     defect = next(d for d in map(json.loads, lines["test"]) if d["label"] == 1)
     assert defect == {
         "filename": "/d/b.png", "label": 1, "label_name": "crack", "clsname": "d", "part": "b",
-        "maskname": "/d/b_mask.png",
+        "maskname": "/d/b_mask.png", "mask_cut": 127,
     }  # fmt: skip

@@ -260,7 +260,7 @@ def test_a_mask_smaller_than_its_picture_is_refused(
     shutil.copytree(mvtec_folder, folder)
     file = folder / "ground_truth" / "spot" / "000_mask.png"
     assert cv2.imwrite(str(file), np.full((10, 10), 255, np.uint8))
-    with pytest.raises(DataError, match="the mask is smaller than its picture"):
+    with pytest.raises(DataError, match="the mask is 10x10, its picture 90x70"):
         train(recipe_file, tmp_path / "run", QUIET, folder)
 
 

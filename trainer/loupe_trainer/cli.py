@@ -63,8 +63,8 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="TOML file; trainer/recipes holds examples.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of pictures, .jsonl index or .db3 recording; wins over the "
-                     "recipe's data.path."),
+        typer.Option(help="Folder of pictures, .jsonl index or .db3 recording; or one category "
+                     "of MVTec AD, LOCO, 3D-AD or VisA. Wins over the recipe's data.path."),
     ] = None,
     to: Annotated[
         Path | None,
@@ -76,6 +76,12 @@ def train(
         typer.Option("--set", help="KEY=VALUE that wins over the recipe, as in "
                      "--set fit.steps=2000. May be repeated."),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="The data is a folder of categories, as MVTec AD, MVTec LOCO "
+                     "AD, MVTec 3D-AD and VisA are published: one run each, in a folder each "
+                     "under --out, then a table beside published results."),
+    ] = False,
 ) -> None:  # fmt: skip
     """Learn from good parts: index, fit, calibrate, export, prove, evaluate.
 
@@ -86,6 +92,9 @@ def train(
     from loupe_trainer.progress import open_progress
     from loupe_trainer.train import train as run_recipe
 
+    if every:
+        _train_all(recipe, data, to, _parse_settings(settings or []))
+        return
     run = run_recipe(recipe, to, open_progress(), data, _parse_settings(settings or []))
     metrics_file = run.evaluation / "metrics.json"
     if metrics_file.exists():
@@ -191,6 +200,30 @@ def backbones() -> None:
         table.add_row(name, (sys.modules[loader.__module__].__doc__ or "").splitlines()[0])
     out.print(table)
     out.print("Weights are never downloaded here: give their file with `pretrain --weights`.")
+
+
+def _train_all(
+    recipe: Path, data: Path | None, to: Path | None, settings: Mapping[str, str]
+) -> None:
+    from loupe_trainer.benchmark import SUMMARY, train_all
+    from loupe_trainer.benchmark_summary import summary_table
+    from loupe_trainer.progress import open_progress
+
+    def tell(line: str) -> None:
+        out.print(line, markup=False, soft_wrap=True)
+
+    summary, folder = train_all(recipe, to, open_progress(), tell, data, settings)
+    out.print(summary_table(summary))
+    if summary.published is not None:
+        tell(f"published: {summary.published.source}")
+    if summary.absent:
+        tell(f"not in the folder: {', '.join(summary.absent)}")
+    for row in summary.rows:
+        if row.error:
+            err.print(f"{row.category}: {row.error}", style="red", markup=False, soft_wrap=True)
+    tell(f"summary: {folder / SUMMARY}")
+    if summary.exit_status:
+        raise typer.Exit(summary.exit_status)
 
 
 def _pretrain_config(named: Mapping[str, object], settings: list[str]) -> PretrainConfig:

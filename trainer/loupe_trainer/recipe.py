@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from loupe_calibration.transform import Transform
 from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import PreprocessSpec
+from loupe_models.threshold import rate_carried
 from loupe_trainer.errors import RecipeError
 
 if sys.version_info >= (3, 11):
@@ -20,8 +28,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ReaderName = Literal["auto", "magnetic_tile", "folder", "jsonl", "recording"]
-Role = Literal["fit", "quantiles", "threshold", "test"]
+ReaderName = Literal[
+    "auto", "folder", "jsonl", "magnetic_tile", "mvtec_3d", "mvtec_loco", "recording", "visa"
+]
+Role = Literal["fit", "quantiles", "threshold", "test", "final"]
 
 
 class _Strict(BaseModel):
@@ -44,19 +54,48 @@ class DataSettings(_Strict):
 
 
 class SplitSettings(_Strict):
-    """Shares of the good parts; they are held against each other, so any scale will do."""
+    """Shares of the good parts; they are held against each other, so any scale will do.
+
+    Attributes:
+        keep_final: Whether half of the defective and two thirds of the good test parts are kept
+            back, for one last evaluation once no more recipes are tried. Which ones depends on
+            their ids alone, so that every recipe and seed keeps the same back.
+    """
 
     fit: float = Field(default=0.50, gt=0)
     quantiles: float = Field(default=0.10, gt=0)
     threshold: float = Field(default=0.25, gt=0)
     test: float = Field(default=0.15, ge=0)
+    keep_final: bool = False
 
 
 class ThresholdSettings(_Strict):
-    """The promise that the threshold carries."""
+    """The promise that the threshold carries.
+
+    Attributes:
+        at_worst: Where the parts are too few for `false_reject_rate`, the least rate that they
+            carry is promised instead, if it is no higher than this. None refuses at once.
+    """
 
     false_reject_rate: float = Field(default=0.05, gt=0, lt=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    at_worst: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _at_worst_is_no_better(self) -> ThresholdSettings:
+        if self.at_worst is not None and self.at_worst < self.false_reject_rate:
+            raise ValueError("at_worst must not be below false_reject_rate")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The highest false-reject rate that may be promised."""
+        return self.false_reject_rate if self.at_worst is None else self.at_worst
+
+    def promised(self, n_parts: int) -> float:
+        """Give the false-reject rate to promise on so many good parts, at most `limit`."""
+        carried = rate_carried(n_parts, self.confidence) if n_parts else 1.0
+        return min(max(self.false_reject_rate, carried), self.limit)
 
 
 class Recipe(_Strict):

@@ -1,7 +1,7 @@
 """The run folder: everything one training run leaves behind, and what lets it continue.
 
 run.json           recipe as understood, data hash, code and library versions, seed
-split/             fit, quantiles, threshold and test as JSON Lines
+split/             fit, quantiles, threshold, test and final as JSON Lines
 cache/             preprocessed tensors, by hash
 checkpoints/       the method's resumable state, never shipped
 metrics.jsonl      one line a log event, appended

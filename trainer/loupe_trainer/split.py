@@ -1,4 +1,7 @@
-"""Who learns from what: parts, never frames, are dealt into fit, quantiles, threshold and test."""
+"""Who learns from what: parts, never frames, are dealt into fit, quantiles, threshold and test.
+
+A recipe may keep a share of the test back, `final`: what is read after every trial is learnt from.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ from loupe_trainer.data.item import Item
 from loupe_trainer.errors import SplitError
 from loupe_trainer.recipe import Role, SplitSettings, ThresholdSettings
 
-ROLES: tuple[Role, ...] = ("fit", "quantiles", "threshold", "test")
 LEARNING: tuple[Role, ...] = ("fit", "quantiles", "threshold")
+DEALT: tuple[Role, ...] = (*LEARNING, "test")
+ROLES: tuple[Role, ...] = (*DEALT, "final")
+KEPT_OF_DEFECTIVE, KEPT_OF_GOOD = 1 / 2, 2 / 3
 LEAST_PARTS = 2  # for fit and for quantiles: one part says nothing of how parts differ
 
 
@@ -32,6 +37,7 @@ class Split:
     quantiles: tuple[Item, ...]
     threshold: tuple[Item, ...]
     test: tuple[Item, ...]
+    final: tuple[Item, ...] = ()
 
     def __post_init__(self) -> None:
         role_of: dict[str, Role] = {}
@@ -50,6 +56,7 @@ class Split:
             "quantiles": self.quantiles,
             "threshold": self.threshold,
             "test": self.test,
+            "final": self.final,
         }
         return roles[role]
 
@@ -66,7 +73,9 @@ def split_parts(
 
     Good parts are put in an order that depends on their id and the seed alone, and dealt by the
     shares. A part with any defective item goes to the test whole, its good frames too; so does
-    a part that the data's own layout holds for the test.
+    a part that the data's own layout holds for the test. Parts that it holds for validation serve
+    quantiles and threshold, all others fit; where they cannot carry the highest rate that may be
+    promised, as many of the others as are missing join them.
 
     Raises:
         SplitError: Too few good parts for the shares, or for the promise.
@@ -74,13 +83,24 @@ def split_parts(
     for_test = {item.part_id for item in items if item.kind == "defect" or item.is_test_only}
     good = sorted({item.part_id for item in items} - for_test, key=lambda p: _rank(p, seed))
     has_good_test = any(item.is_test_only and item.kind == "good" for item in items)
-    counts = _counts(len(good), shares, has_good_test)
+    held = {item.part_id for item in items if item.is_validation} - for_test
+    good.sort(key=lambda part: part in held)  # dealt last, when quantiles and threshold are
+    counts = (
+        _counts_beside(len(held), len(good), shares, promise)
+        if held
+        else _counts(len(good), shares, has_good_test)
+    )
     _check(len(good), counts, shares, promise)
     role_of: dict[str, Role] = dict.fromkeys(for_test, "test")
     at = 0
-    for role in ROLES:
+    for role in DEALT:
         role_of |= dict.fromkeys(good[at : at + counts[role]], role)
         at += counts[role]
+    if shares.keep_final:
+        defective = {item.part_id for item in items if item.kind == "defect"}
+        tested = [part for part, role in role_of.items() if role == "test"]
+        kept = (part for part in tested if _is_kept(part, is_defective=part in defective))
+        role_of |= dict.fromkeys(kept, "final")
     dealt: dict[Role, list[Item]] = {role: [] for role in ROLES}
     for item in items:
         dealt[role_of[item.part_id]].append(item)
@@ -98,18 +118,41 @@ def _rank(part_id: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{part_id}".encode()).digest()
 
 
+def _is_kept(part_id: str, *, is_defective: bool) -> bool:
+    digest = hashlib.sha256(f"final:{part_id}".encode()).digest()
+    share = KEPT_OF_DEFECTIVE if is_defective else KEPT_OF_GOOD
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
 def _counts(n: int, shares: SplitSettings, has_good_test: bool) -> Mapping[Role, int]:
     """Divide n parts by largest remainder, so that the counts add up and nobody is lost."""
-    asked: dict[Role, float] = {role: float(getattr(shares, role)) for role in ROLES}
+    asked: dict[Role, float] = {role: float(getattr(shares, role)) for role in DEALT}
     if has_good_test:
         asked["test"] = 0.0
     total = sum(asked.values())
     exact = {role: n * share / total for role, share in asked.items()}
     counts = {role: math.floor(value) for role, value in exact.items()}
     left = n - sum(counts.values())
-    for role in sorted(ROLES, key=lambda r: counts[r] - exact[r])[:left]:
+    for role in sorted(DEALT, key=lambda r: counts[r] - exact[r])[:left]:
         counts[role] += 1
     return counts
+
+
+def _counts_beside(
+    n_held: int, n: int, shares: SplitSettings, promise: ThresholdSettings
+) -> Mapping[Role, int]:
+    """Count for data with a validation set; it has a test set too, which takes no share."""
+    for_both = shares.quantiles + shares.threshold
+    needed = parts_needed(promise.limit, promise.confidence)
+    enough = math.ceil(round(needed * for_both / shares.threshold, 6))
+    n_calibrating = min(n, max(n_held, enough))
+    n_threshold = round(n_calibrating * shares.threshold / for_both)
+    return {
+        "fit": n - n_calibrating,
+        "quantiles": n_calibrating - n_threshold,
+        "threshold": n_threshold,
+        "test": 0,
+    }
 
 
 def _check(
@@ -117,13 +160,13 @@ def _check(
 ) -> None:
     if n == 0:
         raise SplitError("no good part to learn from: give pictures of good parts")
-    needed = parts_needed(promise.false_reject_rate, promise.confidence)
+    needed = parts_needed(promise.limit, promise.confidence)
     if counts["threshold"] < needed:
-        total = sum(float(getattr(shares, role)) for role in ROLES)
+        total = sum(float(getattr(shares, role)) for role in DEALT)
         in_all = math.ceil(needed * total / shares.threshold)
         raise SplitError(
             f"{n} good part{'s' * (n > 1)}, {counts['threshold']} of them for the threshold, "
-            f"cannot carry a false-reject rate of {promise.false_reject_rate:.3g} at "
+            f"cannot carry a false-reject rate of {promise.limit:.3g} at "
             f"{promise.confidence:.0%} confidence, which takes {needed}: collect about {in_all} "
             f"good parts in all, raise split.threshold, or promise a higher "
             f"threshold.false_reject_rate"
@@ -147,6 +190,7 @@ def split_line(item: Item) -> dict[str, object]:
     }
     if item.mask is not None:
         line["maskname"] = str(item.mask.resolve())
+        line["mask_cut"] = item.mask_cut
     if item.stamp is not None:
         line |= {"frame": item.stamp.frame_id, "camera_ns": item.stamp.camera_ns}
     return line

@@ -131,7 +131,7 @@ def make_plan(recipe: Recipe, recipe_file: Path, place: Path | None, progress: P
         DataError: The data is missing or not what it should be.
         SplitError: Too few parts.
     """
-    where = _place(recipe, recipe_file, place)
+    where = place_of(recipe, recipe_file, place)
     method = get_method(recipe.method, recipe.fit, recipe.seed, recipe_file.parent)
     if recipe.mode not in method.modes:
         raise RecipeError(
@@ -158,7 +158,7 @@ def export(plan: Plan, run: RunFolder, learnt: Learnt, out: Path | None = None) 
     """
     promise = plan.recipe.threshold
     scores = sorted(learnt.part_scores.values())
-    threshold = choose_threshold(scores, promise.false_reject_rate, promise.confidence)
+    threshold = choose_threshold(scores, promise.promised(len(scores)), promise.confidence)
     graph = run.export / GRAPH
     with Scorer(graph, learnt.inputs, learnt.outputs) as scorer:
         margin = MARGIN_TOLERANCES * TOLERANCE * score_unit(scores)
@@ -181,15 +181,12 @@ def reading(recipe: Recipe) -> Reading:
     )
 
 
-def _recall(run: RunFolder, progress: Progress) -> Plan:
-    config, recipe_file, place = run.recall()
-    recipe = parse_recipe(config, str(run.path / "run.json"))
-    plan = make_plan(recipe, recipe_file, place, progress)
-    run.claim(public_config(recipe), recipe_file, place, plan.data_sha256)
-    return plan
+def place_of(recipe: Recipe, recipe_file: Path, place: Path | None) -> Path:
+    """Say where the data lies: what the command line names wins over the recipe.
 
-
-def _place(recipe: Recipe, recipe_file: Path, place: Path | None) -> Path:
+    Raises:
+        RecipeError: Neither names a place.
+    """
     if place is not None:
         return place.resolve()
     if recipe.data.path is None:
@@ -197,6 +194,14 @@ def _place(recipe: Recipe, recipe_file: Path, place: Path | None) -> Path:
             f"{recipe_file}: data.path: the recipe names no data; add `--data PLACE`, or set path"
         )
     return (recipe_file.parent / recipe.data.path.expanduser()).resolve()
+
+
+def _recall(run: RunFolder, progress: Progress) -> Plan:
+    config, recipe_file, place = run.recall()
+    recipe = parse_recipe(config, str(run.path / "run.json"))
+    plan = make_plan(recipe, recipe_file, place, progress)
+    run.claim(public_config(recipe), recipe_file, place, plan.data_sha256)
+    return plan
 
 
 def _samples(plan: Plan, run: RunFolder, progress: Progress) -> Samples:

@@ -53,7 +53,7 @@ def test_every_frame_comes_back_with_its_label(replayed: list[Frame], recording:
             assert np.array_equal(mask, simulated.mask)
 
 
-def test_aligned_depth_lies_on_belt_and_part(replayed: list[Frame], recording: Path) -> None:
+def test_registered_depth_lies_on_belt_and_part(replayed: list[Frame], recording: Path) -> None:
     belt_from_camera = read_belt(recording)
     region = gate_spec().region_px
     assert region is not None
@@ -67,10 +67,9 @@ def test_aligned_depth_lies_on_belt_and_part(replayed: list[Frame], recording: P
     inside = height_m[y : y + height, x : x + width]
     top_m = inside[inside > 0.003]
     belt_m = inside[np.abs(inside) < 0.0025]
-    # The SDK's alignment keeps the nearest of overlapping samples: about one deviation too high.
-    assert np.median(belt_m) == pytest.approx(0, abs=7e-4)
-    assert np.median(top_m) == pytest.approx(0.006, abs=7e-4)
-    # Colour and depth agree on where the part is, so alignment used the true extrinsics.
+    assert np.median(belt_m) == pytest.approx(0, abs=3e-4)
+    assert np.median(top_m) == pytest.approx(0.006, abs=3e-4)
+    # Colour and depth agree on where the part is, so registration used the true extrinsics.
     assert frame.rgb is not None
     grey = frame.rgb[y : y + height, x : x + width, 0] > 90
     agree = (grey == (inside > 0.003))[np.isfinite(inside)]

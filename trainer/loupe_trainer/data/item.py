@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loupe_calibration.transform import Transform
+from loupe_edge.pictures import MASK_CUT
 from loupe_models.frame import Frame
 
 Kind = Literal["good", "defect"]
@@ -33,8 +34,10 @@ class Item:
         part_id: The physical part, shared by every item that shows it.
         source: The file that holds the pixels.
         defect: The defect's name, for defects.
-        mask: Truth mask, where it is a file of its own.
+        mask: Truth mask, where it is a file of its own, or a folder of several.
         is_test_only: The layout of the data puts this item into the test set.
+        is_validation: The layout keeps this good item from fitting: it is to calibrate.
+        mask_cut: A pixel of the mask above this is part of the defect.
         stamp: For a recording.
     """
 
@@ -45,6 +48,8 @@ class Item:
     defect: str | None = None
     mask: Path | None = None
     is_test_only: bool = False
+    is_validation: bool = False
+    mask_cut: int = MASK_CUT
     stamp: Stamp | None = None
 
 

@@ -10,7 +10,7 @@ from loupe_trainer.errors import DataError
 
 
 def jsonl_items(index: Path) -> list[Item]:
-    """List the pictures of an index: filename, label, label_name, clsname, maskname, part.
+    """List the pictures of an index, as `loupe_edge.pictures.read_index` reads it.
 
     Args:
         index: Its file names are absolute or relative to the file itself.
@@ -44,4 +44,5 @@ def _item(folder: Path, picture: Picture) -> Item:
         source=picture.file,
         defect=picture.label_name if picture.kind == "defect" else None,
         mask=picture.mask,
+        mask_cut=picture.mask_cut,
     )

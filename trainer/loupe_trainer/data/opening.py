@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,13 +10,24 @@ from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import Stream
 from loupe_models.gate import GateSpec
 from loupe_trainer.data.folder import folder_items
-from loupe_trainer.data.item import DataSet
+from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.jsonl import jsonl_items
+from loupe_trainer.data.layout import reader_of
 from loupe_trainer.data.magnetic_tile import magnetic_tile_items
+from loupe_trainer.data.mvtec import mvtec_loco_items
+from loupe_trainer.data.mvtec_3d import Mvtec3dSet
 from loupe_trainer.data.picture_set import PictureSet
 from loupe_trainer.data.recording import RecordingSet
+from loupe_trainer.data.visa import visa_items
 from loupe_trainer.errors import DataError
 from loupe_trainer.recipe import ReaderName
+
+LISTERS: Mapping[ReaderName, Callable[[Path], list[Item]]] = {
+    "jsonl": jsonl_items,
+    "magnetic_tile": magnetic_tile_items,
+    "mvtec_loco": mvtec_loco_items,
+    "visa": visa_items,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +37,7 @@ class Reading:
     Attributes:
         reader: `auto` looks at the place.
         part_pattern: For folders.
-        streams: Of a recording, those that gate and mode need.
+        streams: Of a recording or of MVTec 3D-AD, those that gate and mode need.
         gate: Tells the parts of a recording without labels apart.
         belt_from_camera: For a gate by height; None takes the recording's own.
     """
@@ -38,7 +50,7 @@ class Reading:
 
 
 def open_data(place: Path, how: Reading) -> DataSet:
-    """Open a folder, a JSON Lines index or a recording.
+    """Open a folder, one category of a published data set, a JSON Lines index or a recording.
 
     Raises:
         DataError: Missing, empty, or not what the reader expects.
@@ -46,20 +58,11 @@ def open_data(place: Path, how: Reading) -> DataSet:
     """
     if not place.exists():
         raise DataError(f"{place}: no such file or folder; check --data, or data.path")
-    reader = _look(place) if how.reader == "auto" else how.reader
+    reader = reader_of(place) if how.reader == "auto" else how.reader
     if reader == "recording":
         return RecordingSet.open(place, how.streams, how.gate, how.belt_from_camera)
-    if reader == "magnetic_tile":
-        return PictureSet(tuple(magnetic_tile_items(place)))
-    if reader == "jsonl":
-        return PictureSet(tuple(jsonl_items(place)))
-    return PictureSet(tuple(folder_items(place, how.part_pattern)))
-
-
-def _look(place: Path) -> ReaderName:
-    by_suffix: dict[str, ReaderName] = {".db3": "recording", ".jsonl": "jsonl"}
-    if place.is_dir():
-        return "magnetic_tile" if (place / "groups.csv").is_file() else "folder"
-    if place.suffix in by_suffix:
-        return by_suffix[place.suffix]
-    raise DataError(f"{place}: give a folder of pictures, a .jsonl index or a .db3 recording")
+    if reader == "mvtec_3d":
+        return Mvtec3dSet.open(place, how.streams)
+    if reader == "folder":
+        return PictureSet(tuple(folder_items(place, how.part_pattern)))
+    return PictureSet(tuple(LISTERS[reader](place)))

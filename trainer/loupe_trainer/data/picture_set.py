@@ -6,17 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from loupe_calibration.transform import Transform
-from loupe_edge.pictures import read_rgb
+from loupe_edge.pictures import list_pictures, read_mask, read_rgb
 from loupe_models.frame import Frame, Label
 from loupe_trainer.data.item import Item
 from loupe_trainer.errors import DataError
-
-MASK_CUT = 127  # masks saved as JPEG, or resampled, are not strictly 0 and 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,12 @@ class PictureSet:
     @property
     def files(self) -> Mapping[str, Path]:
         """Pictures by their items' keys, and masks."""
-        masks = {f"{item.key} mask": item.mask for item in self.items if item.mask}
+        masks: dict[str, Path] = {}
+        for item in self.items:
+            if item.mask is not None and item.mask.is_dir():
+                masks |= {f"{item.key} mask {f.name}": f for f in list_pictures(item.mask)}
+            elif item.mask is not None:
+                masks[f"{item.key} mask"] = item.mask
         return {item.key: item.source for item in self.items} | masks
 
     @property
@@ -47,11 +49,18 @@ class PictureSet:
             yield item, Frame.from_image(rgb, frame_id=number[item.key], label=label)
 
     def mask(self, item: Item) -> npt.NDArray[np.bool_] | None:
-        """Read a mask; an empty one means that nobody drew it."""
+        """Read a mask; an empty one means that nobody drew it.
+
+        Raises:
+            BadInputError: Not a picture, or not of its picture's size.
+        """
         if item.mask is None:
             return None
-        grey = cv2.imread(str(item.mask), cv2.IMREAD_GRAYSCALE)
-        if grey is None:
-            raise DataError(f"{item.mask}: not a readable mask; replace it or remove it")
-        mask = np.asarray(grey > MASK_CUT)
+        mask = read_mask(item.mask, item.mask_cut)
+        size = read_rgb(item.source).shape[:2]
+        if mask.shape != size:
+            raise DataError(
+                f"{item.mask}: the mask is {mask.shape[1]}x{mask.shape[0]}, its picture "
+                f"{size[1]}x{size[0]}; copy the data again"
+            )
         return mask if mask.any() else None
