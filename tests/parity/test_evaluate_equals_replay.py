@@ -30,13 +30,13 @@ false_reject_rate = 0.1
 [fit]
 width_px = 128
 height_px = 128
-steps = 120
+steps = 300
 lr = 1e-3
 hard_quantile = 0.99
 global_weight = 0.1
 shared_stem = true
 n_penalty_pictures = 4
-pretrain = { steps = 60, batch = 32, width = 0.1 }
+pretrain = { steps = 200, batch = 32, width = 0.2 }
 """
 
 

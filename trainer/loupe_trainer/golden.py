@@ -25,6 +25,7 @@ N_EACH = 2
 MARGIN_TOLERANCES = 5
 MAX_TRIED = 60  # frames looked at for either answer
 STRENGTHS = (0.15, 0.25, 0.4, 0.6, 1.0)
+N_CELLS = 8
 SHARES = (8, 3, 1)  # of the region's shorter side: from a spot to all of it
 
 
@@ -125,7 +126,9 @@ def write_golden(folder: Path, i: int, golden: GoldenFrame, belt: Transform | No
 
 
 def spoil(frame: Frame, region: Rect) -> Iterator[Frame]:
-    """Draw a rough patch on a part, ever more visible, then ever larger.
+    """Lay a patchwork of full colours on a part, ever more visible, then ever larger.
+
+    Its cells outlast a reduction to the network's size, where finer noise would blur to grey.
 
     Args:
         frame: A good part's; one without colour cannot be spoiled.
@@ -139,7 +142,8 @@ def spoil(frame: Frame, region: Rect) -> Iterator[Frame]:
         side = max(4, min(width, height) // share)
         left, top = x + (width - side) // 2, y + (height - side) // 2
         window = (slice(top, top + side), slice(left, left + side))
-        noise = random.integers(0, 256, (side, side, 1)).astype(np.float32)
+        cells = random.integers(0, 2, (N_CELLS, N_CELLS, 3)).astype(np.float32) * 255
+        noise = cv2.resize(cells, (side, side), interpolation=cv2.INTER_NEAREST)
         patch = frame.rgb[window].astype(np.float32)
         for strength in STRENGTHS:
             rgb = frame.rgb.copy()
