@@ -44,12 +44,18 @@ class DataSettings(_Strict):
 
 
 class SplitSettings(_Strict):
-    """Shares of the good parts; they are held against each other, so any scale will do."""
+    """Shares of the good parts; they are held against each other, so any scale will do.
+
+    Attributes:
+        seed: Deals the parts instead of the recipe's seed, so that runs of several seeds learn
+            from the same parts and can be tested on the same parts.
+    """
 
     fit: float = Field(default=0.50, gt=0)
     quantiles: float = Field(default=0.10, gt=0)
     threshold: float = Field(default=0.25, gt=0)
     test: float = Field(default=0.15, ge=0)
+    seed: int | None = Field(default=None, ge=0)
 
 
 class ThresholdSettings(_Strict):
