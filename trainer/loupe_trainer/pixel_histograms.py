@@ -94,7 +94,7 @@ class PixelHistograms:
 def _edges(
     maps: Sequence[npt.NDArray[np.float32]], masks: Sequence[npt.NDArray[np.bool_]]
 ) -> npt.NDArray[np.float32]:
-    """Choose edges that part the normal pixels as evenly as their ties allow."""
+    """Choose edges that part the normal pixels evenly, ties kept together and by themselves."""
     n_pixels = sum(mask.size for mask in masks)
     step = max(1, n_pixels // N_SAMPLED)
     sampled = [m[~t][::step] for m, t in zip(maps, masks, strict=True)]
@@ -102,7 +102,10 @@ def _edges(
     if not normal.size:
         return normal
     edges = np.quantile(normal, 1 - SHARES_ABOVE, method="higher").astype(np.float32)
-    return np.unique(edges)
+    values, counts = np.unique(edges, return_counts=True)
+    # A score that many pixels share, as where a map is flat, is a bin of its own: a tie.
+    after = np.nextafter(values[counts > 1], np.float32(np.inf))
+    return np.union1d(values, after).astype(np.float32)
 
 
 def _accumulate(counts: Floats) -> Floats:

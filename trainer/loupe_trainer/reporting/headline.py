@@ -36,10 +36,10 @@ RANKED = (
 LOCATED = (
     ("pixel AUROC", "pixel_auroc",
      "The chance that a pixel on a defect scores above a pixel that is not."),
-    ("AU-PRO to 30 %", "au_pro_30",
+    ("AU-PRO to 30&nbsp;%", "au_pro_30",
      "How much of each defect region the map covers, small regions counting as much as large, "
      "while at most 30 % of the normal pixels are marked."),
-    ("AU-PRO to 5 %", "au_pro_05",
+    ("AU-PRO to 5&nbsp;%", "au_pro_05",
      "The same while at most 5 % of the normal pixels are marked: the stricter test."),
 )
 # fmt: on
@@ -101,41 +101,13 @@ def by_defect(metrics: Metrics) -> str:
     if not rows:
         return "<p>The test holds no defect, so nothing can be said of any kind.</p>"
     heads = (
-        "kind", "parts", "escaped", "escape rate", "image AUROC", "AU-PRO to 30 %",
-        "AU-PRO to 5 %",
+        "kind", "parts", "escaped", "escape rate", "image AUROC", "AU-PRO to 30&nbsp;%",
+        "AU-PRO to 5&nbsp;%",
     )  # fmt: skip
     return table(heads, [_defect_row(row) for row in rows], "defects") + (
         '<p class="note">Each kind is held against all good frames. In small print the 95 % '
         "interval: exact for the escape rate, bootstrap for the areas. A kind without truth masks "
         "has no AU-PRO.</p>"
-    )
-
-
-def over_seeds(metrics: Metrics) -> str:
-    """Lay out each seed's numbers with mean and spread; nothing where one seed was evaluated."""
-    told = section_of(metrics, "over_seeds")
-    seeds = told.get("seeds")
-    if not isinstance(seeds, list):
-        return ""
-    groups = [("frames", section_of(told, "frames")), ("parts", section_of(told, "parts"))]
-    groups += [
-        (name or "unnamed", section_of(section_of(told, "defects"), name))
-        for name in section_of(told, "defects")
-    ]
-    rows = []
-    for group, measures in groups:
-        for name in measures:
-            found = section_of(measures, name)
-            values = found.get("values")
-            each = [f"{v:.3f}" for v in values] if isinstance(values, list) else []
-            label = f"{text(name.replace('_', ' '))} <small>{text(group)}</small>"
-            spread = f"{share(number_of(found, 'mean'))} ± {share(number_of(found, 'std'))}"
-            rows.append([label, spread, *each])
-    heads = ("", "mean ± standard deviation", *(f"seed {text(seed)}" for seed in seeds))
-    return (
-        f"<h2>Over {len(seeds)} seeds</h2><p>The same recipe learnt from the same data with "
-        f"other seeds, asked the same parts. Everything else on this page is of seed "
-        f"{text(seeds[0])}.</p>" + table(heads, rows)
     )
 
 

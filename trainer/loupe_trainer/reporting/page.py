@@ -12,7 +12,8 @@ from loupe_trainer.bootstrap import LEVEL, N_RESAMPLES, SEED
 from loupe_trainer.evaluate import Evaluation, Exam
 from loupe_trainer.outcomes import Outcome
 from loupe_trainer.reporting.figures import curves, histogram
-from loupe_trainer.reporting.headline import by_defect, headline, over_seeds, summary
+from loupe_trainer.reporting.headline import by_defect, headline, summary
+from loupe_trainer.reporting.over_seeds import over_seeds
 from loupe_trainer.reporting.pictures import scale_bar
 from loupe_trainer.reporting.provenance import latency, provenance
 from loupe_trainer.reporting.style import STYLE
