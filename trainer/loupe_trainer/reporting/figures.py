@@ -33,8 +33,8 @@ def histogram(evaluation: Evaluation) -> str:
     edges, is_cut = _edges(found, evaluation.threshold)
     counts = {kind: _counts(found, kind, edges) for kind in ("good", "defect")}
     top, depth = (max(1, int(counts[kind].max())) for kind in ("good", "defect"))
-    room = max(top, depth) / 4  # so that the words have a place
-    y_range = -max(depth, room) * 1.1, max(top, room) * 1.1
+    room = max(top, depth) / 8
+    y_range = -max(depth, room) * 1.1, max(top, room) * 1.2  # the threshold's name stands on top
     plot = Plot(900, 330, (float(edges[0]), float(edges[-1])), y_range)
     x_ticks = [(v, f"{v:.4g}") for v in _ticks(*plot.x_range)]
     y_ticks = [(v, f"{abs(v):.0f}") for v in _ticks(*plot.y_range) if v == int(v)]
@@ -45,12 +45,11 @@ def histogram(evaluation: Evaluation) -> str:
                 plot.bar(float(edges[i]), float(edges[i + 1]), sign * float(count), colour)
     is_left = evaluation.threshold > (edges[0] + edges[-1]) / 2
     plot.upright(evaluation.threshold, f"threshold {evaluation.threshold:.4g}", is_left)
-    plot.say(868, 40, "good frames, upwards", GOOD)
-    plot.say(868, 278, "defective frames, downwards", DEFECT)
     beyond = " The last bar on the right holds everything beyond it too." if is_cut else ""
     return (
-        f"<figure>{plot.svg('Histogram of image scores')}<figcaption>Image scores of all frames "
-        f"that were scored. What lies to the right of the threshold is called defect.{beyond}"
+        f"<figure>{plot.svg('Histogram of image scores')}<figcaption>{_swatch(GOOD)} good "
+        f"frames, upwards, and {_swatch(DEFECT)} defective frames, downwards, by their image "
+        f"score. What lies to the right of the threshold is called defect.{beyond}"
         f"</figcaption></figure>"
     )
 
@@ -139,6 +138,10 @@ def _counts(
 ) -> npt.NDArray[np.int64]:
     values = np.array([o.score for o in found if o.kind == kind], dtype=np.float64)
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].astype(np.int64)
+
+
+def _swatch(colour: str) -> str:
+    return f'<span style="color:{colour}">&#9632;</span>'
 
 
 def _no_figure(name: str, why: str) -> str:

@@ -51,10 +51,11 @@ def summary(metrics: Metrics, threshold: Threshold) -> str:
     sentences = [_escapes(parts), _false_rejects(parts), _promise(parts, threshold)]
     auroc = number_of(metrics, "image_auroc")
     if auroc is not None:
+        found = interval_of(metrics, "image_auroc_interval")
+        interval = "too few parts for an interval" if found is None else f"95 %: {span(found)}"
         sentences.append(
             f"Whatever the threshold, a defective frame scores above a good one with a chance of "
-            f"<strong>{share(auroc)}</strong> (image AUROC, 95 % interval "
-            f"{span(interval_of(metrics, 'image_auroc_interval'))})."
+            f"<strong>{share(auroc)}</strong> (image AUROC; {interval})."
         )
     n_unknown = count_of(parts, "n_unknown")
     if n_unknown:
@@ -145,7 +146,7 @@ def _promise(parts: Metrics, threshold: Threshold) -> str:
     if rate is None or exact is None:
         return promised
     if rate <= threshold.false_reject_rate:
-        return f"{promised} This test keeps that promise."
+        return f"{promised} This test agrees with it."
     if exact[0] <= threshold.false_reject_rate:
         return f"{promised} This test lies above it, by no more than chance explains."
     return (

@@ -104,11 +104,6 @@ class Plot:
             f'height="{bottom - top:.1f}" fill="{colour}"/>'
         )
 
-    def say(self, x_px: float, y_px: float, words: str, colour: str) -> None:
-        """Write words anywhere, in a colour of the data."""
-        bold = f'style="fill:{colour};font-weight:600"'
-        self.marks.append(_text(x_px, y_px, words, "end", bold))
-
     def svg(self, title: str) -> str:
         """Give the drawing, named for those who cannot see it."""
         return (
