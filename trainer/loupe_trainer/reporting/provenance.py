@@ -21,7 +21,7 @@ STAGES = ("gate", "preprocess", "infer", "decide")
 def latency(evaluation: Evaluation) -> str:
     """Lay out p50 and p99 of each stage; the first frame also warms the engine, so it is left out.
 
-    Whole milliseconds of this machine, not of the station's: `loupe-edge bench` times those.
+    Times are this machine's, not the station's: `loupe-edge bench` takes those.
     """
     timed = evaluation.stage_us[1:] or evaluation.stage_us
     if not timed:
