@@ -51,6 +51,11 @@ def test_train_evaluate_export_report(
     metrics = json.loads((elsewhere / "metrics.json").read_text())
     assert metrics == json.loads((out / "evaluation" / "metrics.json").read_text())
 
+    test = out / "split" / "test.jsonl"
+    status, told = typed("evaluate", out / "bundle", test, "--also", out / "bundle")
+    assert status == 2
+    assert "2 bundles say little of how seeds differ: give 3 at least" in told
+
     assert typed("export", out, "--out", tmp_path / "copy")[0] == 0
     assert (tmp_path / "copy" / "manifest.json").is_file()
     (out / "evaluation" / "report.html").unlink()

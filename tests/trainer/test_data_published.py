@@ -155,7 +155,8 @@ def test_a_split_that_was_written_down_reads_back_with_its_masks(
     data = open_data(loco if which == "loco" else visa / which, Reading())
     test_items = [i for i in data.items if i.is_test_only]
     lines = tmp_path / "split" / "test.jsonl"
-    write_split(lines.parent, Split((), (), (), tuple(test_items)))
+    hashes = {path: name for name, path in data.files.items()}
+    write_split(lines.parent, Split((), (), (), tuple(test_items)), hashes)
     again = open_data(lines, Reading())
     before = [drawn(data.mask(i)) for i in test_items if i.kind == "defect"]
     after = [drawn(again.mask(i)) for i in again.items if i.kind == "defect"]

@@ -51,6 +51,23 @@ def test_a_tie_inside_the_limit_is_joined_by_a_straight_line() -> None:
     assert got == pytest.approx(0.1 * (0.1 / 0.4) / 2 / 0.3)
 
 
+def test_au_pro_of_two_pictures_with_ties_by_hand() -> None:
+    # Ten normal pixels over both pictures: one scores 5, nine score 0. Region A is one pixel at 7,
+    # region B two pixels, 5 and 0, each tied with normal ones.
+    maps = [
+        np.array([[5, 0, 0, 0, 7]], np.float32),
+        np.array([[0, 0, 0, 0, 0, 0, 5, 0]], np.float32),
+    ]
+    masks = [maps[0] == 7, np.array([[0, 0, 0, 0, 0, 0, 1, 1]], bool)]
+    got = pixel_metrics(maps, masks)
+    # Overlap is 1/2 at 0, rises straight to 3/4 at 10 % and from there straight to 1 at 100 %.
+    at_30 = 0.75 + 0.25 * 0.2 / 0.9
+    assert got.au_pro_30 == pytest.approx((0.1 * 0.625 + 0.2 * (0.75 + at_30) / 2) / 0.3)
+    assert got.au_pro_05 == pytest.approx((0.5 + 0.625) / 2)
+    # Won: 7 beats all ten, 5 beats nine and ties one, 0 ties nine and loses one.
+    assert got.pixel_auroc == pytest.approx((10 + 9.5 + 4.5) / 30)
+
+
 def test_no_mask_no_number() -> None:
     flat = np.zeros((4, 4), np.float32)
     got = pixel_metrics([flat], [flat > 0])

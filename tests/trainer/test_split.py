@@ -127,11 +127,12 @@ def test_written_as_json_lines(tmp_path: Path) -> None:
     items = [good(p) for p in range(100)] + [
         Item("b", "b", "defect", Path("/d/b.png"), "crack", mask=Path("/d/b_mask.png"))
     ]
-    write_split(tmp_path, split_parts(items, SHARES, PROMISE, seed=0))
+    sha256 = {item.source: f"hash of {item.key}" for item in items}
+    write_split(tmp_path, split_parts(items, SHARES, PROMISE, seed=0), sha256)
     lines = {r: (tmp_path / f"{r}.jsonl").read_text().splitlines() for r in ROLES}
     assert sum(len(told) for told in lines.values()) == 101
     defect = next(d for d in map(json.loads, lines["test"]) if d["label"] == 1)
     assert defect == {
         "filename": "/d/b.png", "label": 1, "label_name": "crack", "clsname": "d", "part": "b",
-        "maskname": "/d/b_mask.png", "mask_cut": 127,
+        "maskname": "/d/b_mask.png", "mask_cut": 127, "sha256": "hash of b",
     }  # fmt: skip

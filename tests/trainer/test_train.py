@@ -200,7 +200,7 @@ def test_good_pictures_alone_are_spoiled_for_golden_frames(
 def test_evaluate_refuses_what_was_learnt_from(
     run: RunFolder, mvtec_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="80 of 102 frames are what this bundle learnt from"):
+    with pytest.raises(DataError, match="80 of 102 frames show what this bundle learnt from"):
         evaluate_bundle(run.bundle, mvtec_folder, tmp_path / "e", None, QUIET)
 
 

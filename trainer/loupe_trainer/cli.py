@@ -120,16 +120,23 @@ def evaluate(
         str | None,
         typer.Option(help="rgb, depth or rgbd; needed only where the bundle serves several."),
     ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Bundle of the same recipe and data, another seed; give two or more "
+                     "for mean and spread over seeds. Train them with --set seed=N, and with one "
+                     "--set split.seed=0 for all where the data has no test set of its own."),
+    ] = None,
 ) -> None:  # fmt: skip
     """Inspect labelled data with the very code of the line, and measure how good it is.
 
-    Refuses parts that the bundle's own run learnt from, where the run folder is at hand.
+    Every number comes with a bootstrap 95 % interval. Refuses pictures, copies of pictures and
+    parts that the bundle's own run learnt from, where the run folder is at hand.
     """
     from loupe_trainer.evaluating import evaluate_bundle
     from loupe_trainer.progress import open_progress
 
     folder = to or bundle.resolve().parent / "evaluation"
-    _print_metrics(evaluate_bundle(bundle, data, folder, mode, open_progress()))
+    _print_metrics(evaluate_bundle(bundle, data, folder, mode, open_progress(), also or ()))
     out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
@@ -251,20 +258,25 @@ def _parse_settings(settings: list[str]) -> Mapping[str, str]:
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:
-    table = Table("", "frames", "parts", title="Evaluation")
+    table = Table("", "frames", "95 %", "parts", "95 %", title="Evaluation")
     parts = metrics.get("parts")
     by_part = parts if isinstance(parts, dict) else {}
     rows = [
-        ("image AUROC", metrics.get("image_auroc"), by_part.get("auroc")),
-        ("per-pixel Gaussian's", metrics.get("gaussian_baseline_image_auroc"), None),
-        ("pixel AUROC", metrics.get("pixel_auroc"), None),
-        ("AU-PRO to 30 %", metrics.get("au_pro_30"), None),
-        ("AU-PRO to 5 %", metrics.get("au_pro_05"), None),
+        ("image AUROC", "image_auroc", "auroc"),
+        ("average precision", "average_precision", "average_precision"),
+        ("F1-max (at the test's own cut)", "f1_max", "f1_max"),
+        ("per-pixel Gaussian's AUROC", "gaussian_baseline_image_auroc", ""),
+        ("pixel AUROC", "pixel_auroc", ""),
+        ("AU-PRO to 30 %", "au_pro_30", ""),
+        ("AU-PRO to 5 %", "au_pro_05", ""),
     ]
     names = ("false_reject_rate", "escape_rate", "n_good", "n_defect", "n_unknown")
-    rows += [(name.replace("_", " "), metrics.get(name), by_part.get(name)) for name in names]
-    for name, frames, whole in rows:
-        table.add_row(name, _number(frames), _number(whole))
+    rows += [(name.replace("_", " "), name, name) for name in names]
+    for name, of_frames, of_parts in rows:
+        table.add_row(
+            name, _number(metrics.get(of_frames)), _span(metrics.get(f"{of_frames}_interval")),
+            _number(by_part.get(of_parts)), _span(by_part.get(f"{of_parts}_interval")),
+        )  # fmt: skip
     out.print(table)
 
 
@@ -272,3 +284,7 @@ def _number(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _span(value: object) -> str:
+    return f"{value[0]:.3f}–{value[1]:.3f}" if isinstance(value, list) else ""

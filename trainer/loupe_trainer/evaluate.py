@@ -5,9 +5,9 @@ Nothing is tuned here: the threshold is the bundle's own, an AUROC below a half 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,15 +16,13 @@ import numpy.typing as npt
 
 from loupe_edge.engines import open_engine
 from loupe_edge.inspector import Inspection, Inspector
-from loupe_models.atomic import write_text
 from loupe_models.bundle import Bundle
-from loupe_models.frame import Frame
+from loupe_models.frame import Frame, Rect
 from loupe_models.preprocess import preprocess
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.errors import DataError
 from loupe_trainer.gaussian_baseline import GaussianBaseline
-from loupe_trainer.metrics import PixelMetrics, pixel_metrics
-from loupe_trainer.outcomes import Outcome, Rates, part_outcomes, rates, write_decisions
+from loupe_trainer.outcomes import Outcome, part_outcomes
 from loupe_trainer.progress import Progress
 from loupe_trainer.tracked import tracked
 
@@ -32,14 +30,42 @@ MAX_SIDE_PX = 1024  # maps are compared at the picture's own size, up to this
 
 
 @dataclass(frozen=True, slots=True)
+class Exam:
+    """What a bundle is asked.
+
+    Attributes:
+        items: Those of `data` that are asked, none of them of a part that was learnt from.
+        sha256: Of each file's content, by its place.
+        is_checked: Whether what the bundle learnt from was at hand, and nothing here is of it.
+    """
+
+    data: DataSet
+    items: Sequence[Item]
+    sha256: Mapping[Path, str]
+    is_checked: bool
+
+    @property
+    def data_sha256(self) -> str:
+        """Hash what is asked: pictures, masks and kinds, wherever they lie."""
+        lines = sorted(
+            f"{self.sha256.get(item.source)} {item.stamp} "
+            f"{self.sha256.get(item.mask) if item.mask else None} {item.kind} {item.defect}\n"
+            for item in self.items
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A frame's map beside its truth, on one grid.
 
     Attributes:
+        region: Where in the frame the grid lies, pixels.
         mask: None where nobody drew one of a defect: its pixels are neither good nor bad.
     """
 
     outcome: Outcome
+    region: Rect
     anomaly_map: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_] | None
 
@@ -49,37 +75,41 @@ class Evaluation:
     """All that is known after the test.
 
     Attributes:
+        seed: Of the run that the bundle came from.
         frames: In the order of inspection.
         parts: In the order of the items.
         shown: Frames that have a map.
         baseline: The Gaussian baseline's outcomes; empty where there was none.
+        stage_us: Microseconds by stage, of each frame.
     """
 
     mode: str
+    seed: int
     threshold: float
     frames: tuple[Outcome, ...]
     parts: tuple[Outcome, ...]
     shown: tuple[Shown, ...]
     baseline: tuple[Outcome, ...]
+    stage_us: tuple[Mapping[str, int], ...]
 
 
 def evaluate(
-    bundle: Bundle, mode: str, data: DataSet, items: Sequence[Item], progress: Progress,
+    bundle: Bundle, mode: str, exam: Exam, progress: Progress,
     baseline: GaussianBaseline | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Inspect every frame of some items.
+    """Inspect every frame of an exam.
 
     Args:
         bundle: Verified.
         mode: One that it serves.
-        data: Where the items come from.
-        items: None of them of a part that was learnt from.
+        exam: The items and where they come from.
         progress: Shown while frames are inspected.
         baseline: Scored beside the bundle, on the same crops.
 
     Raises:
         DataError: There is nothing to evaluate.
     """
+    data, items = exam.data, exam.items
     if not items:
         raise DataError("no frame to evaluate on; give pictures, or a recording with its labels")
     engine = open_engine(bundle, mode)
@@ -88,6 +118,7 @@ def evaluate(
     frames: list[Outcome] = []
     shown: list[Shown] = []
     plain: list[Outcome] = []
+    stage_us: list[Mapping[str, int]] = []
     try:
         for item, frame in tracked(progress, data.frames(items), "inspecting", len(items)):
             found = inspector.inspect(frame)
@@ -95,6 +126,7 @@ def evaluate(
                 continue
             outcome = _outcome(item, frame, found)
             frames.append(outcome)
+            stage_us.append(found.stage_us)
             if found.anomaly_map is not None:
                 shown.append(_show(outcome, item, found, data))
                 if baseline is not None:
@@ -102,36 +134,9 @@ def evaluate(
     finally:
         engine.close()
     return Evaluation(
-        mode, inspector.cut, tuple(frames), tuple(part_outcomes(items, frames)), tuple(shown),
-        tuple(plain),
+        mode, bundle.manifest.provenance.seed, inspector.cut, tuple(frames),
+        tuple(part_outcomes(items, frames)), tuple(shown), tuple(plain), tuple(stage_us),
     )  # fmt: skip
-
-
-def summarise(evaluation: Evaluation) -> dict[str, object]:
-    """Give what `metrics.json` holds; headline numbers count frames, `parts` counts parts."""
-    frames, parts = rates(evaluation.frames), rates(evaluation.parts)
-    rows = [_defect_row(evaluation, name) for name in _defect_names(evaluation)]
-    each = [row["image_auroc"] for row in rows]
-    known = [float(a) for a in each if isinstance(a, float)]
-    baseline = rates(evaluation.baseline).auroc if evaluation.baseline else None
-    return {
-        "mode": evaluation.mode,
-        "threshold": evaluation.threshold,
-        **_rates_of_frames(frames),
-        **asdict(_pixels(evaluation.shown)),
-        "image_auroc_mean_of_defects": float(np.mean(known)) if known else None,
-        "gaussian_baseline_image_auroc": baseline,
-        "parts": asdict(parts),
-        "defects": rows,
-    }
-
-
-def write_evaluation(folder: Path, evaluation: Evaluation) -> dict[str, object]:
-    """Write `metrics.json` and `decisions.jsonl`, and give what the former holds."""
-    metrics = summarise(evaluation)
-    write_decisions(folder / "decisions.jsonl", evaluation.frames, evaluation.threshold)
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-    return metrics
 
 
 def _outcome(item: Item, frame: Frame, found: Inspection) -> Outcome:
@@ -155,15 +160,15 @@ def _show(outcome: Outcome, item: Item, found: Inspection, data: DataSet) -> Sho
     small = np.asarray(found.anomaly_map, dtype=np.float32)
     grown = cv2.resize(small, size_wh, interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if item.kind == "good":
-        return Shown(outcome, grown, np.zeros(grown.shape, dtype=bool))
+        return Shown(outcome, found.region, grown, np.zeros(grown.shape, dtype=bool))
     mask = data.mask(item)
     if mask is None:
-        return Shown(outcome, grown, None)
+        return Shown(outcome, found.region, grown, None)
     if mask.shape[0] < y + height or mask.shape[1] < x + width:
         raise DataError(f"{item.mask or item.key}: the mask is smaller than its picture")
     cut = mask[y : y + height, x : x + width].astype(np.uint8)
     cut = np.asarray(cv2.resize(cut, size_wh, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-    return Shown(outcome, grown, cut > 0)
+    return Shown(outcome, found.region, grown, cut > 0)
 
 
 def _baseline_outcome(
@@ -173,37 +178,3 @@ def _baseline_outcome(
     spec = inspector.contract.preprocess
     tensors = preprocess(frame, found.region, spec, inspector.belt_from_camera).tensors
     return replace(outcome, score=baseline.score(np.asarray(tensors["rgb"], dtype=np.uint8)))
-
-
-def _defect_names(evaluation: Evaluation) -> list[str]:
-    return sorted({o.defect or "" for o in evaluation.frames if o.kind == "defect"})
-
-
-def _defect_row(evaluation: Evaluation, name: str) -> dict[str, object]:
-    """Hold one kind of defect against all good frames."""
-
-    def concerns(outcome: Outcome) -> bool:
-        return outcome.kind == "good" or (outcome.defect or "") == name
-
-    frames = rates([o for o in evaluation.frames if concerns(o)])
-    parts = rates([o for o in evaluation.parts if concerns(o)])
-    pixels = _pixels([s for s in evaluation.shown if concerns(s.outcome)])
-    return {
-        "defect": name,
-        "n": frames.n_defect,
-        "n_parts": parts.n_defect,
-        "n_unknown": sum(o.decision == "unknown" and o.defect == name for o in evaluation.frames),
-        "image_auroc": frames.auroc,
-        "escape_rate": frames.escape_rate,
-        **asdict(pixels),
-    }
-
-
-def _rates_of_frames(frames: Rates) -> dict[str, object]:
-    told: dict[str, object] = asdict(frames)
-    return {"image_auroc": told.pop("auroc"), **told}
-
-
-def _pixels(shown: Sequence[Shown]) -> PixelMetrics:
-    known = [(s.anomaly_map, s.mask) for s in shown if s.mask is not None]
-    return pixel_metrics([m for m, _ in known], [t for _, t in known])

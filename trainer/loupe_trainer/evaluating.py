@@ -1,8 +1,7 @@
-"""Evaluate a bundle on any labelled data."""
+"""Evaluate a bundle on any labelled data, alone or beside others of its recipe."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,23 +9,25 @@ from loupe_edge.camera_settings import Stream
 from loupe_edge.station import streams_needed
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.errors import BundleError
-from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
-from loupe_trainer.errors import DataError
-from loupe_trainer.evaluate import evaluate, write_evaluation
+from loupe_trainer.evaluate import Exam, evaluate
 from loupe_trainer.gaussian_baseline import GaussianBaseline
+from loupe_trainer.index import index_data
 from loupe_trainer.learn import BASELINE
+from loupe_trainer.learnt import refuse_learnt
 from loupe_trainer.progress import Progress
-from loupe_trainer.report import write_report
+from loupe_trainer.reporting.page import write_report
 from loupe_trainer.run import RunFolder
-from loupe_trainer.split import LEARNING, split_line
+from loupe_trainer.seeds import require_same_recipe, spread_over_seeds
+from loupe_trainer.summary import summarise, write_evaluation
 
 STREAMS: tuple[Stream, ...] = ("rgb", "depth")
 
 
 def evaluate_bundle(
-    path: Path, place: Path, out: Path, mode: str | None, progress: Progress
-) -> dict[str, object]:
+    path: Path, place: Path, out: Path, mode: str | None, progress: Progress,
+    also: Sequence[Path] = (),
+) -> dict[str, object]:  # fmt: skip
     """Inspect labelled data and write metrics, decisions and the report.
 
     Args:
@@ -35,56 +36,62 @@ def evaluate_bundle(
         out: Folder for what is written.
         mode: None where the bundle serves just one.
         progress: Shown while frames are inspected.
+        also: Bundles of the same recipe and data with other seeds, two at least; each is
+            evaluated into `out/seed-N`, and the spread over all seeds goes beside the numbers.
 
     Returns:
         What `metrics.json` holds.
 
     Raises:
-        BundleError: The bundle is damaged, or serves several modes and none is named.
-        DataError: The data is unusable, or holds what the bundle learnt from.
+        BundleError: A bundle is damaged, or serves several modes and none is named.
+        DataError: The data is unusable, or holds what one of the bundles learnt from.
+        RunError: The other bundles are of another recipe, or too few.
     """
-    bundle = load_bundle(path)
-    mode = mode or _only_mode(bundle)
-    data = open_data(place, _reading(bundle, mode))
-    refuse_learnt(RunFolder(path.resolve().parent), data.items)
-    return evaluate_into(out, bundle, mode, data, data.items, progress)
+    bundles = [load_bundle(each) for each in (path, *also)]
+    if also:
+        require_same_recipe(bundles)
+    mode = mode or _only_mode(bundles[0])
+    data = open_data(place, _reading(bundles[0], mode))
+    index = index_data(data, progress)
+    runs = [RunFolder(bundle.path.resolve().parent) for bundle in bundles]
+    checks = [refuse_learnt(run, data, index.sha256) for run in runs]  # each may refuse
+    exam = Exam(data, index.items, index.sha256, is_checked=all(checks))
+    others = [
+        evaluate_into(out / f"seed-{bundle.manifest.provenance.seed}", bundle, mode, exam, progress)
+        for bundle in bundles[1:]
+    ]
+    return evaluate_into(out, bundles[0], mode, exam, progress, others)
 
 
 def evaluate_into(
-    out: Path, bundle: Bundle, mode: str, data: DataSet, items: Sequence[Item],
-    progress: Progress,
+    out: Path, bundle: Bundle, mode: str, exam: Exam, progress: Progress,
+    others: Sequence[Mapping[str, object]] = (),
 ) -> dict[str, object]:  # fmt: skip
-    """Inspect some items, beside the run's baseline where there is one, and write all of it."""
-    file = bundle.path.resolve().parent / "export" / BASELINE
-    baseline = GaussianBaseline.load(file) if file.exists() else None
-    evaluation = evaluate(bundle, mode, data, items, progress, baseline)
-    metrics = write_evaluation(out, evaluation)
-    write_report(out / "report.html", bundle, evaluation, metrics, data)
-    return metrics
+    """Put an exam, beside the run's baseline where there is one, and write all that comes of it.
 
+    Args:
+        out: Folder for what is written.
+        bundle: Verified.
+        mode: One that it serves.
+        exam: What is asked.
+        progress: Shown while frames are inspected.
+        others: The metrics of other seeds.
 
-def refuse_learnt(run: RunFolder, items: Sequence[Item]) -> None:
-    """Hold items against what a run learnt from, where its split is at hand.
+    Returns:
+        What `metrics.json` holds.
 
     Raises:
-        DataError: Some of the items were learnt from.
+        DataError: There is nothing to ask, or a file cannot be read.
     """
-    learnt: set[tuple[object, object]] = set()
-    for role in LEARNING:
-        file = run.split / f"{role}.jsonl"
-        if file.exists():
-            lines = file.read_text(encoding="utf-8").splitlines()
-            learnt |= {_identity(json.loads(line)) for line in lines}
-    known = sum(_identity(split_line(item)) in learnt for item in items)
-    if known:
-        raise DataError(
-            f"{known} of {len(items)} frames are what this bundle learnt from, so a number would "
-            f"mean nothing: give {run.split / 'test.jsonl'}, or data of other parts"
-        )
-
-
-def _identity(line: Mapping[str, object]) -> tuple[object, object]:
-    return line["filename"], line.get("frame")
+    file = bundle.path.resolve().parent / "export" / BASELINE
+    baseline = GaussianBaseline.load(file) if file.exists() else None
+    evaluation = evaluate(bundle, mode, exam, progress, baseline)
+    metrics = summarise(evaluation, exam)
+    if others:
+        metrics["over_seeds"] = spread_over_seeds([metrics, *others])
+    write_evaluation(out, evaluation, metrics)
+    write_report(out / "report.html", bundle, evaluation, metrics, exam)
+    return metrics
 
 
 def _only_mode(bundle: Bundle) -> str:
@@ -95,6 +102,13 @@ def _only_mode(bundle: Bundle) -> str:
 
 
 def _reading(bundle: Bundle, mode: str) -> Reading:
+    """Read as the line will; and folders as the recipe did, for parts are what is counted."""
     contract = bundle.mode(mode)
     needed = streams_needed(contract, contract.gate)
-    return Reading(streams=tuple(s for s in STREAMS if s in needed), gate=contract.gate)
+    settings = bundle.manifest.provenance.config.get("data")
+    pattern = settings.get("part_pattern") if isinstance(settings, dict) else None
+    return Reading(
+        part_pattern=pattern if isinstance(pattern, str) else None,
+        streams=tuple(s for s in STREAMS if s in needed),
+        gate=contract.gate,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from loupe_models.bundle import file_sha256
 from loupe_trainer.data.item import DataSet, Item
@@ -20,10 +21,12 @@ class Index:
     Attributes:
         data_sha256: Of every file's content and every item's part and truth; where the folder
             lies does not matter.
+        sha256: Of each file's content, by its place.
     """
 
     items: tuple[Item, ...]
     data_sha256: str
+    sha256: Mapping[Path, str]
 
 
 def index_data(data: DataSet, progress: Progress) -> Index:
@@ -50,7 +53,8 @@ def index_data(data: DataSet, progress: Progress) -> Index:
         digest.update(f"{sha256[name]}  {name}\n".encode())
     for item in sorted(items, key=lambda i: i.key):
         digest.update(f"{item.key}\t{item.part_id}\t{item.kind}\t{item.defect}\n".encode())
-    return Index(tuple(items), digest.hexdigest())
+    by_place = {path: sha256[name] for name, path in files.items()}
+    return Index(tuple(items), digest.hexdigest(), by_place)
 
 
 def _merge_copies(items: Sequence[Item], sha256: Mapping[str, str]) -> list[Item]:

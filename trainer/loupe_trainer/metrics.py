@@ -1,9 +1,13 @@
-"""AUROC and AU-PRO, exact, from one sort of the normal scores.
+"""Pixel AUROC and AU-PRO, exact, from one sort of the normal scores.
 
 Both are areas under a step curve that rises at each positive score and moves right at each normal
 score. So no curve is ever drawn: a positive of weight w that has a share f of the normal scores
 above it contributes w (limit - f). Where positive and normal scores tie, the curve is joined by a
 straight line, as the official evaluation code does.
+
+AU-PRO is Bergmann et al., "The MVTec Anomaly Detection Dataset" (IJCV 2021), section 5.1: the mean
+over connected regions of the share found, against the share of normal pixels of all pictures that
+are wrongly found, up to a limit, over that limit.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from loupe_trainer.ranking import Ranking
 
 PRO_LIMITS = (0.30, 0.05)
 
@@ -44,11 +50,10 @@ def image_auroc(scores: npt.ArrayLike, is_defect: npt.ArrayLike) -> float:
     """
     values = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(is_defect, dtype=bool)
-    n_defects = int(truth.sum())
-    if n_defects in (0, len(truth)):
+    if int(truth.sum()) in (0, len(truth)):
         return float("nan")
-    weights = np.full(n_defects, 1 / n_defects)
-    return area_under_curve(np.sort(values[~truth]), values[truth], weights, limit=1.0)
+    ranking = Ranking.of([float(v) for v in values], [bool(t) for t in truth])
+    return float(ranking.measure(np.ones((1, len(truth))))["auroc"][0])
 
 
 def pixel_metrics(

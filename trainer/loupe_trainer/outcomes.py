@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from loupe_edge.verdict import Decision
 from loupe_models.atomic import write_text
+from loupe_trainer.bootstrap import Floats, Intervals, bootstrap
 from loupe_trainer.data.item import Item, Kind
-from loupe_trainer.metrics import image_auroc
+from loupe_trainer.ranking import Ranking
 
 WORST_FIRST: tuple[Decision, ...] = ("defect", "unknown", "good")
 NEVER_SEEN = "the gate saw no whole part in any frame"
@@ -43,13 +46,18 @@ class Rates:
     """Counts and rates; `unknown` is a false reject of a good one and a caught defect.
 
     Attributes:
-        auroc: Of the scores there are; None where a kind is missing.
+        auroc: Of the scores there are, as are the next two; None where a kind is missing.
+        f1_max: At the threshold that suits these very labels best, not at the one in force.
     """
 
     auroc: float | None
+    average_precision: float | None
+    f1_max: float | None
     n_good: int
     n_defect: int
     n_unknown: int
+    n_false_rejects: int
+    n_escapes: int
     false_reject_rate: float | None
     escape_rate: float | None
 
@@ -77,16 +85,51 @@ def rates(outcomes: Sequence[Outcome]) -> Rates:
     """Count what was said of frames or parts."""
     good = [o for o in outcomes if o.kind == "good"]
     defects = [o for o in outcomes if o.kind == "defect"]
-    scored = [(o.score, o.kind == "defect") for o in outcomes if o.score is not None]
-    has_both = {is_defect for _, is_defect in scored} == {True, False}
+    n_false_rejects = sum(o.decision != "good" for o in good)
+    n_escapes = sum(o.decision == "good" for o in defects)
+    ranked = scored(outcomes)
+    measured: Mapping[str, Floats] = {}
+    if has_both_kinds(ranked):
+        measured = ranking(ranked).measure(np.ones((1, len(ranked))))
     return Rates(
-        auroc=image_auroc([s for s, _ in scored], [d for _, d in scored]) if has_both else None,
+        auroc=_first(measured.get("auroc")),
+        average_precision=_first(measured.get("average_precision")),
+        f1_max=_first(measured.get("f1_max")),
         n_good=len(good),
         n_defect=len(defects),
         n_unknown=sum(o.decision == "unknown" for o in outcomes),
-        false_reject_rate=_share(o.decision != "good" for o in good),
-        escape_rate=_share(o.decision == "good" for o in defects),
+        n_false_rejects=n_false_rejects,
+        n_escapes=n_escapes,
+        false_reject_rate=n_false_rejects / len(good) if good else None,
+        escape_rate=n_escapes / len(defects) if defects else None,
     )
+
+
+def rate_intervals(outcomes: Sequence[Outcome]) -> Intervals:
+    """Give the bootstrap intervals of `rates`, by the same names."""
+    good = [o for o in outcomes if o.kind == "good"]
+    defects = [o for o in outcomes if o.kind == "defect"]
+    ranked = scored(outcomes)
+    return {
+        **(_resampled(ranked, ranking(ranked).measure) if has_both_kinds(ranked) else {}),
+        **_resampled(good, _share("false_reject_rate", [o.decision != "good" for o in good])),
+        **_resampled(defects, _share("escape_rate", [o.decision == "good" for o in defects])),
+    }
+
+
+def scored(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Leave out what has no score: it cannot be ranked."""
+    return [o for o in outcomes if o.score is not None]
+
+
+def has_both_kinds(outcomes: Sequence[Outcome]) -> bool:
+    """Whether there is something to rank against something."""
+    return {o.kind for o in outcomes} == {"good", "defect"}
+
+
+def ranking(ranked: Sequence[Outcome]) -> Ranking:
+    """Sort outcomes that all have a score."""
+    return Ranking.of([o.score or 0.0 for o in ranked], [o.kind == "defect" for o in ranked])
 
 
 def write_decisions(path: Path, frames: Iterable[Outcome], threshold: float) -> None:
@@ -119,6 +162,16 @@ def _part(truth: Item, frames: Sequence[Outcome]) -> Outcome:
     )
 
 
-def _share(hits: Iterable[bool]) -> float | None:
-    told = list(hits)
-    return sum(told) / len(told) if told else None
+def _first(values: Floats | None) -> float | None:
+    return None if values is None else float(values[0])
+
+
+def _share(name: str, hits: Sequence[bool]) -> Callable[[Floats], Mapping[str, Floats]]:
+    is_hit = np.asarray(hits, dtype=np.float64)
+    return lambda weights: {name: weights @ is_hit / weights.sum(axis=1)}
+
+
+def _resampled(
+    outcomes: Sequence[Outcome], measure: Callable[[Floats], Mapping[str, Floats]]
+) -> Intervals:
+    return bootstrap([o.part_id for o in outcomes], [o.kind == "defect" for o in outcomes], measure)

@@ -60,6 +60,8 @@ class SplitSettings(_Strict):
         keep_final: Whether half of the defective and two thirds of the good test parts are kept
             back, for one last evaluation once no more recipes are tried. Which ones depends on
             their ids alone, so that every recipe and seed keeps the same back.
+        seed: Deals the parts instead of the recipe's seed, so that runs of several seeds learn
+            from the same parts and can be tested on the same parts.
     """
 
     fit: float = Field(default=0.50, gt=0)
@@ -67,6 +69,7 @@ class SplitSettings(_Strict):
     threshold: float = Field(default=0.25, gt=0)
     test: float = Field(default=0.15, ge=0)
     keep_final: bool = False
+    seed: int | None = Field(default=None, ge=0)
 
 
 class ThresholdSettings(_Strict):

@@ -72,16 +72,18 @@ def split_parts(
     """Deal the parts.
 
     Good parts are put in an order that depends on their id and the seed alone, and dealt by the
-    shares. A part with any defective item goes to the test whole, its good frames too; so does
-    a part that the data's own layout holds for the test. Parts that it holds for validation serve
-    quantiles and threshold, all others fit; where they cannot carry the highest rate that may be
-    promised, as many of the others as are missing join them.
+    shares; a seed of the shares' own wins over the one given. A part with any defective item goes
+    to the test whole, its good frames too; so does a part that the data's own layout holds for
+    the test. Parts that it holds for validation serve quantiles and threshold, all others fit;
+    where they cannot carry the highest rate that may be promised, as many of the others as are
+    missing join them.
 
     Raises:
         SplitError: Too few good parts for the shares, or for the promise.
     """
     for_test = {item.part_id for item in items if item.kind == "defect" or item.is_test_only}
-    good = sorted({item.part_id for item in items} - for_test, key=lambda p: _rank(p, seed))
+    deal = seed if shares.seed is None else shares.seed
+    good = sorted({item.part_id for item in items} - for_test, key=lambda p: _rank(p, deal))
     has_good_test = any(item.is_test_only and item.kind == "good" for item in items)
     held = {item.part_id for item in items if item.is_validation} - for_test
     good.sort(key=lambda part: part in held)  # dealt last, when quantiles and threshold are
@@ -107,10 +109,17 @@ def split_parts(
     return Split(*(tuple(dealt[role]) for role in ROLES))
 
 
-def write_split(folder: Path, split: Split) -> None:
-    """Write one JSON Lines file a role, in the format that `loupe-edge record --from` reads."""
+def write_split(folder: Path, split: Split, sha256: Mapping[Path, str]) -> None:
+    """Write one JSON Lines file a role, in the format that `loupe-edge record --from` reads.
+
+    Args:
+        folder: Made where it is missing.
+        split: What to write.
+        sha256: Of each item's file: a line keeps it, so that no copy is tested on later.
+    """
     for role in ROLES:
-        lines = (json.dumps(split_line(item)) + "\n" for item in split.role(role))
+        described = (split_line(i) | {"sha256": sha256[i.source]} for i in split.role(role))
+        lines = (json.dumps(line) + "\n" for line in described)
         write_text(folder / f"{role}.jsonl", "".join(lines))
 
 

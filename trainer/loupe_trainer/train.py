@@ -15,6 +15,7 @@ from loupe_trainer.cache import Samples, View, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import RecipeError, RunError
+from loupe_trainer.evaluate import Exam
 from loupe_trainer.evaluating import evaluate_into
 from loupe_trainer.golden import MARGIN_TOLERANCES, GoldenFrame, GoldenRule, choose_golden
 from loupe_trainer.index import Index, index_data
@@ -77,12 +78,12 @@ def train(
     plan = make_plan(recipe, recipe_file, place, progress)
     run = RunFolder(out or Path("runs") / recipe.name)
     run.claim(public_config(recipe), recipe_file, plan.place, plan.data_sha256)
-    write_split(run.split, plan.split)
+    write_split(run.split, plan.split, plan.index.sha256)
     samples = _samples(plan, run, progress)
     learnt = learn(plan.method, samples, plan.split, run, progress, recipe.seed)
     bundle = load_bundle(run.bundle) if run.bundle.exists() else export(plan, run, learnt)
     if plan.split.test:
-        evaluate_into(run.evaluation, bundle, recipe.mode, plan.data, plan.split.test, progress)
+        evaluate_into(run.evaluation, bundle, recipe.mode, _exam(plan), progress)
     return run
 
 
@@ -118,9 +119,7 @@ def test_run(run: RunFolder, progress: Progress) -> dict[str, object]:
     if not plan.split.test:
         raise RunError(f"{run.path}: no part was set aside for the test; raise split.test")
     bundle = load_bundle(run.bundle)
-    return evaluate_into(
-        run.evaluation, bundle, plan.recipe.mode, plan.data, plan.split.test, progress
-    )
+    return evaluate_into(run.evaluation, bundle, plan.recipe.mode, _exam(plan), progress)
 
 
 def make_plan(recipe: Recipe, recipe_file: Path, place: Path | None, progress: Progress) -> Plan:
@@ -202,6 +201,10 @@ def _recall(run: RunFolder, progress: Progress) -> Plan:
     plan = make_plan(recipe, recipe_file, place, progress)
     run.claim(public_config(recipe), recipe_file, place, plan.data_sha256)
     return plan
+
+
+def _exam(plan: Plan) -> Exam:
+    return Exam(plan.data, plan.split.test, plan.index.sha256, is_checked=True)
 
 
 def _samples(plan: Plan, run: RunFolder, progress: Progress) -> Samples:
