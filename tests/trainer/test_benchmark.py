@@ -16,7 +16,7 @@ from loupe_models.bundle import load_bundle
 from loupe_trainer import cli
 from loupe_trainer.benchmark_summary import NOTHING, Row, Summary, summary_document
 from loupe_trainer.data.item import Item
-from loupe_trainer.published import TABLES, Figures, find_published
+from loupe_trainer.published_results import TABLES, Figures, find_published
 from loupe_trainer.recipe import load_recipe
 from loupe_trainer.split import split_parts
 

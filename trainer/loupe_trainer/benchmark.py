@@ -18,7 +18,7 @@ from loupe_trainer.bundling import public_config
 from loupe_trainer.data.layout import categories, reader_of
 from loupe_trainer.errors import DataError, RecipeError, RunError, WeightsError
 from loupe_trainer.progress import Progress
-from loupe_trainer.published import Figures, Published, find_published
+from loupe_trainer.published_results import Figures, Published, find_published
 from loupe_trainer.recipe import Recipe, load_recipe
 from loupe_trainer.run import RunFolder
 from loupe_trainer.train import place_of, train

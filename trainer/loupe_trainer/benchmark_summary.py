@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rich.table import Table
 
-from loupe_trainer.published import Figures, Published
+from loupe_trainer.published_results import Figures, Published
 
 NOTHING = Figures(None, None)
 
