@@ -17,7 +17,7 @@ from loupe_trainer.backbones import open_backbone
 from loupe_trainer.backbones.hugging_face import load_hugging_face
 from loupe_trainer.errors import WeightsError
 from loupe_trainer.progress import SilentProgress
-from loupe_trainer.published import Whose
+from loupe_trainer.published_weights import Whose
 from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.pretrain import pretrain
 

@@ -19,7 +19,7 @@ from loupe_trainer.backbones.squeezenet import (
 )
 from loupe_trainer.errors import RecipeError, WeightsError
 from loupe_trainer.progress import SilentProgress
-from loupe_trainer.published import Whose
+from loupe_trainer.published_weights import Whose
 from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pretrain import pretrain

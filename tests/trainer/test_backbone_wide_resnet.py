@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from loupe_trainer.backbones import wide_resnet
 from loupe_trainer.backbones.wide_resnet import WideResNet, layer, load_wide_resnet
 from loupe_trainer.errors import WeightsError
-from loupe_trainer.published import PublishedFile, Whose
+from loupe_trainer.published_weights import PublishedFile, Whose
 from loupe_trainer.teachers.normalise import imagenet_normalise
 from loupe_trainer.torch_file import read_state_dict
 

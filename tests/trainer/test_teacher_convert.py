@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from loupe_trainer.errors import WeightsError
-from loupe_trainer.published import NOBODY_SAYS, PublishedFile
+from loupe_trainer.published_weights import NOBODY_SAYS, PublishedFile
 from loupe_trainer.teachers import convert
 from loupe_trainer.teachers.convert import PUBLISHED, convert_teacher
 from loupe_trainer.teachers.weights import load_teacher

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from loupe_trainer.published import Whose
+from loupe_trainer.published_weights import Whose
 
 
 class Backbone(nn.Module, ABC):

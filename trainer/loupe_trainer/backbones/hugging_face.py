@@ -19,7 +19,7 @@ from loupe_models.bundle import file_sha256
 from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.backbones.feature_maps import MapsAtStrides, TokenGrid, find_maps
 from loupe_trainer.errors import WeightsError
-from loupe_trainer.published import SAY_LICENCE, Whose
+from loupe_trainer.published_weights import SAY_LICENCE, Whose
 from loupe_trainer.recipe import first_reason
 from loupe_trainer.teachers.normalise import Normalise
 

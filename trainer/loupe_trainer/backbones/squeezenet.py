@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.errors import WeightsError
-from loupe_trainer.published import PublishedFile, Whose, fetch, tell_whose
+from loupe_trainer.published_weights import PublishedFile, Whose, fetch, tell_whose
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.torch_file import fill, read_state_dict
 

@@ -14,7 +14,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_trainer.backbones.base import Backbone
-from loupe_trainer.published import PublishedFile, Whose, fetch, tell_whose
+from loupe_trainer.published_weights import PublishedFile, Whose, fetch, tell_whose
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.torch_file import fill, read_state_dict
 

@@ -14,7 +14,7 @@ from typing import Final
 from torch import Tensor
 
 from loupe_trainer.errors import WeightsError
-from loupe_trainer.published import NOBODY_SAYS, PublishedFile, fetch, tell_whose
+from loupe_trainer.published_weights import NOBODY_SAYS, PublishedFile, fetch, tell_whose
 from loupe_trainer.teachers.pdn import PdnShape, PdnSize, teacher_network
 from loupe_trainer.teachers.weights import Origin, Teacher, save_teacher
 from loupe_trainer.torch_file import fill, read_state_dict

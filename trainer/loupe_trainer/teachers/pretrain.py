@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loupe_trainer.backbones import open_backbone
 from loupe_trainer.progress import Progress
-from loupe_trainer.published import Whose
+from loupe_trainer.published_weights import Whose
 from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.corpus import Corpus, open_corpus
 from loupe_trainer.teachers.distil import distil
