@@ -1,5 +1,7 @@
-"""SqueezeNet from its npz: complete, right way round, and useful."""
+"""SqueezeNet from either file: complete, right way round, and useful."""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -8,43 +10,77 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from loupe_trainer.backbones import open_backbone
-from loupe_trainer.backbones.squeezenet import FIRES, SqueezeNet, load_squeezenet
+from loupe_trainer.backbones import BACKBONES, open_backbone
+from loupe_trainer.backbones.squeezenet import (
+    FIRES,
+    CaffeNormalise,
+    SqueezeNet,
+    load_squeezenet,
+)
 from loupe_trainer.errors import RecipeError, WeightsError
 from loupe_trainer.progress import SilentProgress
+from loupe_trainer.published_weights import Whose
 from loupe_trainer.teachers.config import PretrainConfig
+from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pretrain import pretrain
 
 
-def write_random_weights(file: Path) -> None:
-    state = SqueezeNet("").state_dict()
+def random_network(normalise: torch.nn.Module) -> SqueezeNet:
+    return SqueezeNet(Whose("random", "MIT", None), normalise)
+
+
+def write_npz(file: Path) -> SqueezeNet:
+    """Random weights as the npz stores Caffe's."""
+    network = random_network(CaffeNormalise())
     arrays = {}
-    for key, value in state.items():
+    for key, value in network.state_dict().items():
         parts = key.removeprefix("fires.").split(".")
         name = "/".join(parts[:2]) + f".{parts[2]}" if parts[0] in FIRES else key
         arrays[name] = value.numpy().astype(np.float16)
+    arrays["conv10.weight"] = np.zeros((4, 512, 1, 1), np.float16)
     np.savez(file, **arrays)
+    return network
 
 
-def test_maps_lie_at_exact_strides(tmp_path: Path) -> None:
-    file = tmp_path / "weights.npz"
-    write_random_weights(file)
-    backbone = open_backbone("squeezenet", file)
+def write_torchvision(file: Path) -> SqueezeNet:
+    """Random weights under torchvision's names, with a classifier."""
+    network = random_network(ImageNetNormalise())
+    at = dict(zip(FIRES, (3, 4, 6, 7, 9, 10, 11, 12), strict=True))
+    state = {}
+    for key, value in network.state_dict().items():
+        first, name, *rest = key.split(".")
+        place = f"features.{at[name]}" if first == "fires" else "features.0"
+        state[".".join([place, *rest] if rest else [place, name])] = value
+    torch.save(state | {"classifier.1.weight": torch.zeros(4, 512, 1, 1)}, file)
+    return network
+
+
+@pytest.mark.parametrize(("suffix", "write"), [("npz", write_npz), ("pth", write_torchvision)])
+def test_either_file_gives_the_same_network_and_maps_at_exact_strides(
+    tmp_path: Path, suffix: str, write: Callable[[Path], SqueezeNet]
+) -> None:
+    file = tmp_path / f"weights.{suffix}"
+    written = write(file)
+    backbone = open_backbone("squeezenet", file, "MIT")
     picture = torch.rand(2, 3, 128, 160) * 255
     with torch.no_grad():
-        maps = backbone.features(picture)
-    for stride_px, channels, features in zip((8, 16), (256, 512), maps, strict=True):
+        maps, expected = backbone.features(picture), written.features(picture)
+    for stride_px, channels, features, same in zip(
+        (8, 16), (256, 512), maps, expected, strict=True
+    ):
         assert features.shape == (2, channels, 128 // stride_px, 160 // stride_px)
+        torch.testing.assert_close(features, same, rtol=1e-2, atol=1e-2)
     assert backbone.strides_px == (8, 16)
-    assert len(backbone.sha256) == 64
+    assert backbone.whose.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_distillation_runs_and_resumes_on_any_weights(tmp_path: Path) -> None:
+def test_distillation_runs_on_any_weights(tmp_path: Path) -> None:
     weights, file = tmp_path / "weights.npz", tmp_path / "teacher.safetensors"
-    write_random_weights(weights)
+    write_npz(weights)
     config = PretrainConfig(
         backbone="squeezenet",
         backbone_weights=weights,
+        licence="MIT",
         width=0.07,
         steps=3,
         batch=2,
@@ -52,24 +88,40 @@ def test_distillation_runs_and_resumes_on_any_weights(tmp_path: Path) -> None:
         n_pictures=4,
     )
     teacher = pretrain(config, file, SilentProgress())
-    assert teacher.origin.name == "squeezenet_v1.1"
-    assert teacher.origin.licence == "BSD-2-Clause"
-    assert teacher.origin.sha256 == load_squeezenet(weights).sha256
+    assert teacher.origin.name == "SqueezeNet 1.1, weights.npz"
+    assert teacher.origin.licence == "MIT"
+    assert teacher.origin.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert not teacher.network.padding
     assert sorted(p.name for p in tmp_path.iterdir()) == ["teacher.safetensors", "weights.npz"]
 
 
 def test_weights_that_are_not_squeezenets_are_refused(tmp_path: Path) -> None:
-    missing, junk, foreign = (tmp_path / f"{n}.npz" for n in ("missing", "junk", "foreign"))
+    junk, foreign = tmp_path / "junk.npz", tmp_path / "foreign.npz"
     junk.write_bytes(b"not a zip")
     np.savez(foreign, conv1=np.zeros(3))
-    with pytest.raises(WeightsError, match="cannot be read"):
-        load_squeezenet(missing)
-    for file in (junk, foreign):
-        with pytest.raises(WeightsError, match="not SqueezeNet"):
-            load_squeezenet(file)
+    with pytest.raises(WeightsError, match=r"not SqueezeNet 1.1's weights"):
+        load_squeezenet(junk, "MIT")
+    with pytest.raises(WeightsError, match=r"not SqueezeNet 1.1: it lacks conv1.weight"):
+        load_squeezenet(foreign, "MIT")
     with pytest.raises(RecipeError, match="no backbone"):
-        open_backbone("resnet", missing)
+        open_backbone("resnet", junk)
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_missing_weights_say_what_to_fetch_and_where_to_put_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecipeError, match=r"fetch .* weights/.*--weights"):
+        open_backbone(name, None)
+    with pytest.raises(RecipeError, match="fetch ") as told:
+        open_backbone(name, tmp_path / "missing")
+    assert str(told.value).count(str(tmp_path / "missing")) > 1
+    assert "sha256" in str(told.value)
+
+
+def test_a_file_of_unknown_hash_needs_somebodys_word_on_its_licence(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    write_torchvision(file)
+    with pytest.raises(WeightsError, match=r"is not that of squeezenet1_1.*--set licence=NAME"):
+        open_backbone("squeezenet", file)
 
 
 def test_real_weights_classify_real_photographs(real_data: Path) -> None:
@@ -89,14 +141,15 @@ def test_real_weights_classify_real_photographs(real_data: Path) -> None:
         rgb = torch.from_numpy(bgr[..., ::-1].copy()).permute(2, 0, 1)[None].float()
         confident.append([_certainty(backbone, p, weight, bias) for p in (rgb, rgb.flip(1))])
     right, swapped = np.median(np.array(confident), axis=0)
+    assert backbone.whose.licence == "BSD-2-Clause"
     assert len(confident) >= 20
     assert right > 0.4
     assert right > swapped
 
 
 def _certainty(
-    backbone: torch.nn.Module, rgb: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    backbone: SqueezeNet, rgb: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> float:
     with torch.no_grad():
-        logits = nnf.relu(nnf.conv2d(backbone(rgb)[-1], weight, bias)).mean((2, 3))
+        logits = nnf.relu(nnf.conv2d(backbone.features(rgb)[-1], weight, bias)).mean((2, 3))
     return float(logits.softmax(1).max())

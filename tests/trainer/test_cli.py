@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import torch
 
 from loupe_trainer import cli
+from loupe_trainer.teachers.weights import load_teacher
 
 COMMAND = Path(sys.executable).with_name("loupe-trainer")
 
@@ -87,7 +89,32 @@ def test_train_evaluate_export_report(
         (["report", "{tmp}"], "no readable run.json"),
         (["pretrain", "--out", "{tmp}/t", "--set", "stepps=1"], "stepps: unknown key"),
         (["pretrain", "--out", "{tmp}/t", "--backbone", "alexnet"], "backbone"),
-        (["pretrain", "--out", "{tmp}/t", "--backbone", "squeezenet"], "weights"),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--backbone", "squeezenet"],
+            "squeezenet1_1-b8a52dc0.pth (sha256 begins with b8a52dc0) to weights/",
+        ),
+        (
+            [
+                "pretrain",
+                "--out",
+                "{tmp}/t",
+                "--backbone",
+                "wide_resnet101_2",
+                "--weights",
+                "{tmp}/w",
+            ],
+            "wide_resnet101_2-32ee1156.pth (sha256 begins with 32ee1156) to {tmp}/w",
+        ),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--backbone", "hugging_face", "--weights", "{tmp}/w"],
+            "--local-dir {tmp}/w",
+        ),
+        (["pretrain", "--out", "{tmp}/t", "--weights", "{tmp}/w"], "name it with `backbone`"),
+        (["pretrain", "--out", "{tmp}/t", "--published", "{tmp}/w"], "models/teacher_medium.pth ("),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--published", "{tmp}/w", "--set", "steps=3"],
+            "takes a teacher as it is",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do_and_exits_2(
@@ -104,7 +131,7 @@ def test_bad_input_says_what_to_do_and_exits_2(
     out = ["--out", str(tmp_path / "run")] if words[0] == "train" else []
     status, told = typed(*(w.format(**places) for w in words), *out)
     assert status == 2, told
-    assert says in told
+    assert says.format(**places) in told
     assert "Traceback" not in told
 
 
@@ -121,7 +148,27 @@ def test_every_command_explains_itself(typed: Typed, command: str) -> None:
 def test_backbones(typed: Typed) -> None:
     status, told = typed("backbones")
     assert status == 0
-    assert "squeezenet" in told
+    for name in ("hugging_face", "squeezenet", "wide_resnet101_2"):
+        assert f"{name}: fetch " in told
+    assert "models/wide_resnet101_2-32ee1156.pth (sha256 begins with 32ee1156) to weights/" in told
+    assert "models/teacher_small.pth (sha256 b98a6a139087a0d7" in told
+
+
+def test_pretrain_takes_a_published_teacher(typed: Typed, tmp_path: Path) -> None:
+    file, teacher = tmp_path / "teacher_small.pth", tmp_path / "teacher.safetensors"
+    shapes = {"0": (128, 3, 4), "3": (256, 128, 4), "6": (256, 256, 3), "8": (384, 256, 4)}
+    state = {f"{key}.weight": torch.zeros(*shape, shape[-1]) for key, shape in shapes.items()}
+    state |= {f"{key}.bias": torch.zeros(shape[0]) for key, shape in shapes.items()}
+    torch.save(state, file)
+    words = ("pretrain", "--published", file, "--out", teacher)
+    status, told = typed(*words)
+    assert status == 2
+    assert "--set licence=NAME" in told
+    assert not teacher.exists()
+    status, told = typed(*words, "--set", "licence=Apache-2.0")
+    assert status == 0, told
+    assert "EfficientAD-S, teacher_small.pth, Apache-2.0" in told
+    assert load_teacher(teacher).origin.licence == "Apache-2.0"
 
 
 def test_wrong_usage_exits_2(typed: Typed) -> None:

@@ -2,23 +2,17 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as nnf
+from pydantic import ValidationError
 from torch import Tensor
 
 from loupe_trainer.errors import RecipeError, WeightsError
 from loupe_trainer.progress import SilentProgress
 from loupe_trainer.teachers.config import PretrainConfig
-from loupe_trainer.teachers.corpus import (
-    FolderCorpus,
-    MixedCorpus,
-    PictureCorpus,
-    TextureCorpus,
-    open_corpus,
-)
+from loupe_trainer.teachers.corpus import TextureCorpus
 from loupe_trainer.teachers.embedding import PatchEmbedding
 from loupe_trainer.teachers.marks import draw_mark
 from loupe_trainer.teachers.normalise import imagenet_normalise
@@ -165,6 +159,12 @@ def test_a_backbone_without_weights_is_refused(tmp_path: Path) -> None:
         pretrain(config, tmp_path / "teacher.safetensors", SilentProgress())
 
 
+@pytest.mark.parametrize("key", ["backbone_weights", "licence"])
+def test_weights_without_a_backbone_are_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match="name it with `backbone`"):
+        PretrainConfig.model_validate({key: "somebodys"})
+
+
 def test_textures_vary_and_the_generator_decides() -> None:
     first = TextureCorpus().picture(np.random.default_rng(1), 64, 96)
     again = TextureCorpus().picture(np.random.default_rng(1), 64, 96)
@@ -176,15 +176,3 @@ def test_textures_vary_and_the_generator_decides() -> None:
     rng = np.random.default_rng(0)
     spreads = [TextureCorpus().picture(rng, 64, 64).std() for _ in range(40)]
     assert np.median(spreads) > 15
-
-
-def test_folders_and_mixtures_give_pictures_of_the_size_asked_for(tmp_path: Path) -> None:
-    rgb = np.zeros((20, 30, 3), np.uint8)
-    rgb[..., 0] = 200
-    cv2.imwrite(str(tmp_path / "red.png"), rgb[..., ::-1])
-    rng = np.random.default_rng(0)
-    red = FolderCorpus(tmp_path).picture(rng, 40, 50)
-    assert red.shape == (40, 50, 3)
-    assert (red[..., 0] == 200).all()
-    mixed = MixedCorpus(open_corpus(tmp_path), PictureCorpus("blank", [np.zeros_like(rgb)]))
-    assert {int(mixed.picture(rng, 8, 8).max()) for _ in range(20)} == {0, 200}

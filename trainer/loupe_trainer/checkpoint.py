@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -21,6 +22,7 @@ def save_checkpoint(
     modules: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
     settings: Mapping[str, object],
+    rng: np.random.Generator | None = None,
 ) -> None:
     """Write what a loop needs to go on after `step` steps as if it had never stopped.
 
@@ -30,6 +32,7 @@ def save_checkpoint(
         modules: Whatever is trained, by name.
         optimiser: Over the parameters of all of them.
         settings: A checkpoint serves only a loop with the same ones.
+        rng: What the loop draws from, where it draws one step after the other.
     """
     tensors = {
         f"{name}.{key}": value
@@ -41,6 +44,8 @@ def save_checkpoint(
     # A plain copy each: channels-last and shared storage are no business of the file's.
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {"step": str(step), "settings": _canonical(settings)}
+    if rng is not None:
+        metadata["rng"] = _canonical(rng.bit_generator.state)
     write_bytes(path, save(plain, metadata))
 
 
@@ -49,8 +54,9 @@ def load_checkpoint(
     modules: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
     settings: Mapping[str, object],
+    rng: np.random.Generator | None = None,
 ) -> int:
-    """Put a saved state back in place.
+    """Put a saved state back in place, in `rng` too where there is one.
 
     Returns:
         The number of steps done; 0 where there is no checkpoint yet.
@@ -69,6 +75,8 @@ def load_checkpoint(
         for name, module in modules.items():
             module.load_state_dict(_under(tensors, f"{name}."))
         _restore(optimiser, _under(tensors, "optimiser."))
+        if rng is not None:
+            rng.bit_generator.state = json.loads(metadata["rng"])
         return int(metadata["step"])
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise RunError(f"{path} is not a whole checkpoint ({error}); delete it") from error

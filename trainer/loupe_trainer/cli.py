@@ -174,39 +174,63 @@ def pretrain(
     backbone: Annotated[
         str | None, typer.Option(help="What to distil from; none trains by self-supervision.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="The backbone's file.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's file or folder; see `backbones`.")
+    ] = None,
     corpus: Annotated[
         Path | None, typer.Option(help="Folder of any photographs; none draws textures.")
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="A published teacher (teacher_small.pth, teacher_medium.pth) to take as "
+                     "it is: nothing is trained."),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE, as in --set steps=5000; also size, width, batch, "
-                     "lr, seed, device."),
+                     "lr, seed, device, and the licence of weights that do not say it."),
     ] = None,
 ) -> None:  # fmt: skip
     """Make a teacher, once, for any number of recipes: `teacher = "FILE"` under [fit].
 
-    An interrupted distillation given the same --out continues.
+    An interrupted training given the same --out continues.
     """
     from loupe_trainer.progress import open_progress
+    from loupe_trainer.teachers.convert import convert_teacher
     from loupe_trainer.teachers.pretrain import pretrain as run_pretrain
 
     named = {"backbone": backbone, "backbone_weights": weights, "corpus": corpus}
-    config = _pretrain_config({k: v for k, v in named.items() if v is not None}, settings or [])
-    teacher = run_pretrain(config, to, open_progress())
+    told = {key: value for key, value in named.items() if value is not None}
+    if published is None:
+        teacher = run_pretrain(_pretrain_config(told, settings or []), to, open_progress())
+    else:
+        only = dict(_parse_settings(settings or []))
+        licence = only.pop("licence", None)
+        if told or only:
+            raise RecipeError(
+                "--published takes a teacher as it is; --out and --set licence=NAME go with it"
+            )
+        teacher = convert_teacher(published, to, licence)
+    origin = teacher.origin
+    out.print(f"learnt from: {origin.name}, {origin.licence}", markup=False, soft_wrap=True)
     out.print(f"teacher: {to} ({teacher.sha256[:16]})", soft_wrap=True)
 
 
 @app.command()
 def backbones() -> None:
-    """List the pretrained networks that a teacher can be distilled from."""
+    """List what a teacher can be distilled from, published teachers, and where to fetch them."""
     from loupe_trainer.backbones import BACKBONES
+    from loupe_trainer.teachers.convert import PUBLISHED
 
-    table = Table("name", "what it is")
-    for name, loader in sorted(BACKBONES.items()):
-        table.add_row(name, (sys.modules[loader.__module__].__doc__ or "").splitlines()[0])
+    table = Table("--backbone", "what it is")
+    for name, kind in sorted(BACKBONES.items()):
+        table.add_row(name, kind.what)
     out.print(table)
-    out.print("Weights are never downloaded here: give their file with `pretrain --weights`.")
+    out.print("Nothing is downloaded here. For `pretrain --backbone NAME --weights PLACE`:")
+    lines = [f"{name}: {kind.fetch(None)}" for name, kind in sorted(BACKBONES.items())]
+    teachers = [f"{teacher.name}: fetch {teacher.how_to_fetch()}" for teacher in PUBLISHED]
+    for line in [*lines, "", "For `pretrain --published FILE`:", *teachers]:
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def _train_all(

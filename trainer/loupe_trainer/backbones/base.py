@@ -6,21 +6,19 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from loupe_trainer.published_weights import Whose
+
 
 class Backbone(nn.Module, ABC):
     """A frozen, pretrained network and whose it is.
 
     Attributes:
-        name: With its version.
-        licence: SPDX name.
-        sha256: Of the file the weights came from.
+        whose: Its name, its licence, and the hash of the file its weights came from.
         strides_px: Of its feature maps, finest first.
         channels: Of its feature maps.
     """
 
-    name: str
-    licence: str
-    sha256: str
+    whose: Whose
     strides_px: tuple[int, ...]
     channels: tuple[int, ...]
 
@@ -29,5 +27,6 @@ class Backbone(nn.Module, ABC):
         """Describe (B, 3, H, W) red-first pictures in 0..255; normalising is the backbone's.
 
         Returns:
-            One (B, C, H / stride, W / stride) map for each of `strides_px`.
+            One (B, C, H / stride, W / stride) map for each of `strides_px`, rounded where a
+            side is no multiple of it.
         """

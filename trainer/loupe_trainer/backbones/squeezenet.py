@@ -1,11 +1,14 @@
-"""SqueezeNet 1.1 from an npz of its Caffe weights: small, BSD, and good enough to teach."""
+"""SqueezeNet 1.1: small, permissively licensed, and good enough to teach.
+
+From torchvision's file, or from an npz of the Caffe weights; the two are different trainings of one
+network, and see pictures normalised differently.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import zipfile
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,7 +17,29 @@ from torch import Tensor, nn
 
 from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.errors import WeightsError
+from loupe_trainer.published_weights import PublishedFile, Whose, fetch, tell_whose
+from loupe_trainer.teachers.normalise import ImageNetNormalise
+from loupe_trainer.torch_file import fill, read_state_dict
 
+WHAT: Final = "SqueezeNet 1.1"
+PUBLISHED: Final = (
+    PublishedFile(
+        name="squeezenet1_1 ImageNet-1k V1, torchvision",
+        file="squeezenet1_1-b8a52dc0.pth",
+        url="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+        sha256="b8a52dc0",
+        licence="BSD-3-Clause",
+    ),
+)
+# Nobody publishes the npz: it is squeezenet_v1.1.bin of github.com/nihui/ncnn-assets (float16,
+# OIHW) under Caffe's layer names. This is the hash of the conversion that was checked here.
+CONVERTED: Final = PublishedFile(
+    name="squeezenet_v1.1",
+    file="squeezenet_v1.1_fp16.npz",
+    url="https://github.com/nihui/ncnn-assets",
+    sha256="e15cd8602be7ab270bea50415caf76d9b22b6ab12dce087f4ec05380711f9530",
+    licence="BSD-2-Clause",
+)
 CAFFE_MEAN_BGR = (104.0, 117.0, 123.0)
 # No layer pads at its left and top, so maps drift to the right and down, by half a cell and more.
 # Moving the picture by 4 px puts cells within 4 px of the middle of what they describe, and makes
@@ -26,6 +51,10 @@ FIRES = {
     "fire4": (128, 32, 128), "fire5": (256, 32, 128),
     "fire6": (256, 48, 192), "fire7": (384, 48, 192),
     "fire8": (384, 64, 256), "fire9": (512, 64, 256),
+}  # fmt: skip
+TORCHVISION_INDEX = {
+    "3": "fire2", "4": "fire3", "6": "fire4", "7": "fire5",
+    "9": "fire6", "10": "fire7", "11": "fire8", "12": "fire9",
 }  # fmt: skip
 
 
@@ -44,34 +73,40 @@ class Fire(nn.Module):
         return nnf.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), dim=1))
 
 
+class CaffeNormalise(nn.Module):
+    """Take red-first pictures in 0..255 to what Caffe trained on: blue first, less the mean."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean = torch.tensor(CAFFE_MEAN_BGR).view(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Normalise (B, 3, H, W)."""
+        return picture.flip(1) - self.mean
+
+
 class SqueezeNet(Backbone):
     """SqueezeNet 1.1 up to its last fire module.
 
     Pictures of a multiple of 16 px give maps at exactly an eighth and a sixteenth.
     """
 
-    name = "squeezenet_v1.1"
-    licence = "BSD-2-Clause"
     strides_px = (8, 16)
     channels = (256, 512)
-    mean: Tensor
 
-    def __init__(self, sha256: str) -> None:
+    def __init__(self, whose: Whose, normalise: nn.Module) -> None:
         super().__init__()
-        self.sha256 = sha256
+        self.whose = whose
+        self.normalise = normalise
         self.conv1 = nn.Conv2d(3, 64, 3, stride=2)
         self.fires = nn.ModuleDict({name: Fire(*shape) for name, shape in FIRES.items()})
-        mean = torch.tensor(CAFFE_MEAN_BGR).view(1, 3, 1, 1)
-        self.register_buffer("mean", mean, persistent=False)
-
-    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        """Same as `features`."""
-        return self.features(picture)
 
     def features(self, picture: Tensor) -> tuple[Tensor, ...]:
         """Give (B, 256, H/8, W/8) of fire5 and (B, 512, H/16, W/16) of fire9."""
-        x = picture.flip(1) - self.mean  # Caffe: blue first, 0..255
-        x = nnf.pad(x, CENTRED)
+        x = nnf.pad(self.normalise(picture), CENTRED)
         x = nnf.relu(self.conv1(x))
         x = self._run(_pool(x), "fire2", "fire3")
         at_8 = self._run(_pool(x), "fire4", "fire5")
@@ -84,38 +119,57 @@ class SqueezeNet(Backbone):
         return x
 
 
-def load_squeezenet(weights: Path) -> SqueezeNet:
-    """Read the weights, stored as float16 in OIHW order under Caffe's layer names.
+def load_squeezenet(weights: Path, licence: str | None = None) -> SqueezeNet:
+    """Read either file, by its suffix.
 
     Raises:
-        WeightsError: Missing, damaged, or another network's.
+        WeightsError: Missing, damaged, another network's, or nobody says their licence.
     """
-    try:
-        content = weights.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"{weights}: cannot be read ({error.strerror}); it should hold SqueezeNet 1.1 as npz "
-            f"(conv1.weight, fire2/squeeze1x1.weight ... in OIHW order), converted from "
-            f"squeezenet_v1.1.bin of github.com/nihui/ncnn-assets"
-        ) from error
-    network = SqueezeNet(hashlib.sha256(content).hexdigest())
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            state = {
-                _key(name): torch.from_numpy(arrays[name].astype(np.float32))
-                for name in arrays.files
-                if not name.startswith("conv10.")  # the classifier
-            }
-        network.load_state_dict(state)
-    except (ValueError, RuntimeError, zipfile.BadZipFile, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{weights}: not SqueezeNet 1.1's weights ({reason})") from error
+    is_caffe = weights.suffix == ".npz"
+    state = _read_npz(weights) if is_caffe else _read_torchvision(weights)
+    owner = tell_whose(weights, WHAT, (*PUBLISHED, CONVERTED), licence)
+    network = SqueezeNet(owner, CaffeNormalise() if is_caffe else ImageNetNormalise())
+    fill(network, state, weights, WHAT)
     network.requires_grad_(requires_grad=False).eval()
     return network
 
 
-def _key(name: str) -> str:
+def fetch_squeezenet(place: Path | None = None) -> str:
+    """Say what to fetch."""
+    return fetch(PUBLISHED, place)
+
+
+def _read_npz(weights: Path) -> dict[str, Tensor]:
+    """Read float16 arrays in OIHW order under Caffe's layer names."""
+    try:
+        with np.load(weights, allow_pickle=False) as arrays:
+            return {
+                _npz_key(name): torch.from_numpy(arrays[name].astype(np.float32))
+                for name in arrays.files
+                if not name.startswith("conv10.")  # the classifier
+            }
+    except (ValueError, RuntimeError, zipfile.BadZipFile, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{weights}: not {WHAT}'s weights ({reason})") from error
+
+
+def _npz_key(name: str) -> str:
     return f"fires.{name.replace('/', '.')}" if name.startswith("fire") else name
+
+
+def _read_torchvision(weights: Path) -> dict[str, Tensor]:
+    state = read_state_dict(weights)
+    return {_torchvision_key(k): v for k, v in state.items() if not k.startswith("classifier.")}
+
+
+def _torchvision_key(name: str) -> str:
+    section, _, rest = name.partition(".")
+    index, _, last = rest.partition(".")
+    if section != "features":
+        return name
+    if index == "0":
+        return f"conv1.{last}"
+    return f"fires.{TORCHVISION_INDEX[index]}.{last}" if index in TORCHVISION_INDEX else name
 
 
 def _pool(x: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ class PretrainConfig(BaseModel):
 
     Attributes:
         backbone: None trains by self-supervision.
-        backbone_weights: The backbone's file.
+        backbone_weights: The backbone's file or folder.
+        licence: SPDX name of the backbone's licence, where its weights do not say it.
         corpus: A folder of any pictures; None draws textures, which needs nothing.
         size: Of the patch description network, the paper's S or M.
         width: Multiplies the channels of every layer.
@@ -35,8 +36,9 @@ class PretrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    backbone: Literal["squeezenet"] | None = None
+    backbone: Literal["hugging_face", "squeezenet", "wide_resnet101_2"] | None = None
     backbone_weights: Path | None = None
+    licence: str | None = Field(default=None, min_length=1)
     corpus: Path | None = None
     size: PdnSize = "S"
     width: float = Field(default=1.0, ge=0.05, le=2.0)
@@ -54,6 +56,17 @@ class PretrainConfig(BaseModel):
     @classmethod
     def _schedule_of_the_kind(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {**DISTILLATION, **given} if given.get("backbone") else given
+
+    @model_validator(mode="after")
+    def _weights_are_a_backbones(self) -> PretrainConfig:
+        if self.backbone is None and (self.backbone_weights or self.licence):
+            raise ValueError("weights and their licence are a backbone's: name it with `backbone`")
+        return self
+
+    @property
+    def resumed_with(self) -> dict[str, object]:
+        """What an interrupted training must have in common with the one that continues it."""
+        return self.model_dump(mode="json", exclude={"device", "checkpoint_every"})
 
     @property
     def shape(self) -> PdnShape:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loupe_edge.pictures import PICTURE_SUFFIXES, list_pictures, read_rgb
+from loupe_trainer.errors import DataError
 from loupe_trainer.teachers.textures import draw_texture
 
 Rgb = npt.NDArray[np.uint8]
@@ -41,12 +42,26 @@ class TextureCorpus:
 
 
 class FolderCorpus:
-    """Reads the pictures of a folder and its subfolders; aspect is not kept."""
+    """Reads the photographs of a folder and its subfolders; aspect is not kept.
+
+    Any size will do, grey or colour, 8 or 16 bit; transparency is passed over. What is no picture
+    is refused at once, by the first bytes of its file, and not after a day of training.
+
+    Raises:
+        BadInputError: Not a folder, no picture in it, or some that cannot be read.
+    """
 
     def __init__(self, folder: Path) -> None:
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        named = (p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        paths = sorted(p for p in named if not p.name.startswith(".") and p.is_file())
         self._paths = paths or list_pictures(folder)  # the latter says what is wrong
         self.name = folder.name
+        broken = [p for p in self._paths if not cv2.haveImageReader(str(p))]
+        if broken:
+            more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+            raise DataError(
+                f"{broken[0]}{more}: not a picture that can be read; replace it or remove it"
+            )
 
     def picture(self, rng: np.random.Generator, height_px: int, width_px: int) -> Rgb:
         """Read one and resize it."""

@@ -40,6 +40,7 @@ def distil(
         The teacher, without padding.
 
     Raises:
+        RunError: The checkpoint is of another training.
         TrainingError: The loss is not finite.
     """
     device = open_device(config.device)
@@ -48,7 +49,7 @@ def distil(
     torch.manual_seed(config.seed)
     network = place(teacher_network(config.shape, padding=True), device)
     optimiser = adam(network.parameters(), config.lr, config.weight_decay)
-    settings = config.model_dump(mode="json", exclude={"device", "checkpoint_every"})
+    settings = config.resumed_with | {"backbone_sha256": backbone.whose.sha256}
     step = load_checkpoint(checkpoint, {"teacher": network}, optimiser, settings)
     with progress.task("distilling the backbone", config.steps, step) as task:
         while step < config.steps:

@@ -13,6 +13,8 @@ correlation that it sees is chance.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
 from loupe_trainer.compute import autocast, open_device, place, unplace
 from loupe_trainer.errors import TrainingError
 from loupe_trainer.optimisation import adam, descend, learning_rate
@@ -43,15 +46,19 @@ NOISE = 0.02
 PICTURE_PX = 256
 
 
-def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progress) -> Pdn:
+def train_selfsupervised(
+    config: PretrainConfig, corpus: Corpus, checkpoint: Path, progress: Progress
+) -> Pdn:
     """Train a teacher on 33 px patches.
 
     Args:
         config: The schedule and the network's shape.
         corpus: Where patches are cut from.
+        checkpoint: Where to keep resumable state.
         progress: Shown.
 
     Raises:
+        RunError: The checkpoint is of another training.
         TrainingError: The loss is not finite.
     """
     device = open_device(config.device)
@@ -60,8 +67,10 @@ def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progr
     optimiser = adam(network.parameters(), config.lr, config.weight_decay)
     rng = np.random.default_rng(config.seed)
     pictures = [corpus.picture(rng, PICTURE_PX, PICTURE_PX) for _ in range(config.n_pictures)]
-    with progress.task("learning to describe patches", config.steps) as task:
-        for step in range(config.steps):
+    trained, settings = {"teacher": network}, config.resumed_with
+    step = load_checkpoint(checkpoint, trained, optimiser, settings, rng)
+    with progress.task("learning to describe patches", config.steps, step) as task:
+        while step < config.steps:
             patches = draw_patches(pictures, config.batch, rng).to(device)
             with autocast(device):
                 described = network(imagenet_normalise(patches)).flatten(1).float()
@@ -69,6 +78,9 @@ def train_selfsupervised(config: PretrainConfig, corpus: Corpus, progress: Progr
             if not loss.isfinite():
                 raise TrainingError("the teacher's loss is not finite; lower pretrain.lr")
             descend(loss, optimiser, learning_rate(config.lr, step, config.steps))
+            step += 1
+            if step % config.checkpoint_every == 0 and step < config.steps:
+                save_checkpoint(checkpoint, step, trained, optimiser, settings, rng)
             task.advance(note=f"loss {loss.item():.3f}")
     return unplace(network)
 

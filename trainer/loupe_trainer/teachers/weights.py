@@ -23,10 +23,12 @@ class Origin(BaseModel):
     """What a teacher learnt from.
 
     Attributes:
-        name: The backbone it was distilled from, or how it learnt without one.
-        licence: Of the weights it was distilled from; its own where there were none.
-        sha256: Of the file it was distilled from; None where there was none.
+        name: The backbone it was distilled from, how it learnt without one, or who published it.
+        licence: Of the weights it was distilled from or is; its own where there were none.
+        sha256: Of the file it was distilled from or read from; None where there was none.
         corpus: The pictures it looked at.
+        steps: None where its publisher does not say.
+        seed: Likewise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,8 +37,8 @@ class Origin(BaseModel):
     licence: str
     sha256: str | None = None
     corpus: str
-    steps: int
-    seed: int
+    steps: int | None = None
+    seed: int | None = None
 
 
 class _Metadata(BaseModel):

@@ -68,7 +68,7 @@ class EfficientAd:
         if self._teacher is None or self._teacher.origin.sha256 is None:
             return None
         origin = self._teacher.origin
-        return Backbone(name=origin.name, licence=origin.licence, sha256=self._teacher.sha256)
+        return Backbone(name=origin.name, licence=origin.licence, sha256=origin.sha256)
 
     def preprocess(self) -> PreprocessSpec:
         """Cut out the gate's region and resize it to the networks' input."""
