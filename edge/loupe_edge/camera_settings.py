@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Stream = Literal["rgb", "depth"]
+MAX_WAIT_S: Final = 600.0
 
 
 class CameraSettings(BaseModel):
@@ -20,18 +21,25 @@ class CameraSettings(BaseModel):
         real_time: Play a recording at the speed it was made, as if it were live.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     serial: str | None = None
     recording: Path | None = None
     streams: tuple[Stream, ...] = Field(default=("rgb",), min_length=1)
     align: bool = True
-    width_px: int = Field(default=640, ge=1)
-    height_px: int = Field(default=480, ge=1)
-    fps: int = Field(default=30, ge=1)
+    width_px: int = Field(default=640, ge=1, le=16_384)
+    height_px: int = Field(default=480, ge=1, le=16_384)
+    fps: int = Field(default=30, ge=1, le=1000)
     real_time: bool = False
-    start_timeout_s: float = Field(default=5.0, gt=0)
-    read_timeout_s: float = Field(default=1.0, gt=0)
+    start_timeout_s: float = Field(default=5.0, gt=0, le=MAX_WAIT_S)
+    read_timeout_s: float = Field(default=1.0, gt=0, le=MAX_WAIT_S)
+
+    @field_validator("streams")
+    @classmethod
+    def _each_once(cls, streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
+        if len(set(streams)) < len(streams):
+            raise ValueError("a stream is given twice; give each once")
+        return streams
 
     @model_validator(mode="after")
     def _one_source(self) -> CameraSettings:

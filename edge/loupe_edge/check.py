@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loupe_edge.engines import open_engine
-from loupe_edge.errors import StationError
+from loupe_edge.places import check_places, told_of
 from loupe_edge.proof import ProofReport, prove
 from loupe_edge.station import Station, check_fit, load_station
 from loupe_models.bundle import Bundle, load_bundle
@@ -36,11 +36,10 @@ def check(path: Path) -> Checked:
         ProofError: The bundle does not answer here as it did at its trainer's.
     """
     station = load_station(path)
-    bundle = load_bundle(station.bundle)
-    try:
+    with told_of(path):
+        check_places(station)
+        bundle = load_bundle(station.bundle)
         check_fit(station, bundle)
-    except StationError as error:
-        raise StationError(_with_file(path, str(error))) from error
     engine = open_engine(bundle, station.mode, station.engine.variant, station.engine.threads)
     try:
         proof = prove(bundle, station.mode, engine, station.engine.variant)
@@ -123,7 +122,3 @@ def _record_line(station: Station) -> str:
     return (
         f"{station.record.folder}, at most {station.record.max_count} or {station.record.max_mb} MB"
     )
-
-
-def _with_file(path: Path, message: str) -> str:
-    return "\n".join(f"{path}: {line}" for line in message.splitlines())

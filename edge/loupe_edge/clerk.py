@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from loupe_edge.aggregate import Look
-from loupe_edge.verdict import Verdict, WireBundle, WireSync, WireTime
+from loupe_edge.verdict import Verdict, WireBundle, WireSync, WireTime, encodable
 from loupe_models.bundle import Bundle
 from loupe_models.manifest import Mode
 
@@ -47,7 +47,7 @@ class Clerk:
                 "frame_id": frame.frame_id,
                 "camera_time": WireTime(ns=stamp.ns, domain=stamp.domain),
                 "decision": found.decision,
-                "reason": found.reason,
+                "reason": encodable(found.reason),
                 "score": found.score,
                 "threshold": found.threshold,
                 "p_value": found.p_value,
@@ -68,7 +68,7 @@ class Clerk:
                 "frame_id": None,
                 "camera_time": None,
                 "decision": "unknown",
-                "reason": reason,
+                "reason": encodable(reason),
                 "score": None,
                 "threshold": threshold,
                 "p_value": None,

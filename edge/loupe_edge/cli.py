@@ -155,7 +155,7 @@ def listen(
                 else:
                     out.print(as_text(event), soft_wrap=True)
     finally:
-        if not as_json:
+        if not as_json and watcher.has_begun:
             out.print(summary_table(watcher.summary(), watcher.n_malformed))
 
 
@@ -327,8 +327,10 @@ def bench(  # noqa: PLR0913  (as many as there are options)
         Path | None, typer.Option(help="A .db3; the bundle's golden frames by default.")
     ] = None,
     mode: Mode = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames to time.")] = 200,
-    warm_up: Annotated[int, typer.Option(min=0, help="Frames before them, not counted.")] = 20,
+    frames: Annotated[int, typer.Option(min=1, max=1_000_000, help="Frames to time.")] = 200,
+    warm_up: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Frames before them, not counted.")
+    ] = 20,
     threads: Threads = 2,
     as_json: AsJson = False,
 ) -> None:

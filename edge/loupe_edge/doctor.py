@@ -100,6 +100,8 @@ def examine_engine(providers: list[str], *, has_gpu: bool) -> Finding:
 def examine_disk(folder: Path) -> Finding:
     """Ask for room for journal and evidence, and for leave to write there."""
     there = next(p for p in [folder, *folder.absolute().parents] if p.exists())
+    if not there.is_dir():
+        return Finding("disk", "FAIL", f"{there.resolve()} is a file", "give a folder")
     free_gb = shutil.disk_usage(there).free / 1e9
     found = f"{free_gb:.1f} GB free at {there.resolve()}"
     if not os.access(there, os.W_OK):
@@ -109,6 +111,9 @@ def examine_disk(folder: Path) -> Finding:
         return Finding("disk", "FAIL", found, "free some space: verdicts could not be journalled")
     if free_gb < DISK_WARN_GB:
         return Finding("disk", "WARN", found, "lower the evidence limit, or free some space")
+    if not folder.absolute().parent.is_dir():
+        advice = "is a disk not mounted? mount it, or make the folder"
+        return Finding("disk", "WARN", f"no folder {folder.parent}; {found}", advice)
     return Finding("disk", "OK", found)
 
 

@@ -8,7 +8,7 @@ import time
 from loupe_edge.errors import ServiceError
 from loupe_edge.health import Health
 from loupe_edge.protocols import Publisher
-from loupe_edge.verdict import Heartbeat
+from loupe_edge.verdict import Heartbeat, encodable
 
 STOP_TIMEOUT_S = 2.0
 
@@ -70,7 +70,7 @@ class HeartbeatThread:
                 epoch=self._epoch,
                 seq=self._health.last_seq,
                 state=condition.state,
-                reason=condition.reason,
+                reason=encodable(condition.reason),
                 at_ns=time.time_ns(),
             )
         )

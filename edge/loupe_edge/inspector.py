@@ -67,6 +67,7 @@ class Inspector:
         min_depth_valid: Least share of valid depth in the region, where depth is used at all.
         variant: Which of the mode's variants the engine runs; it may bring its own threshold.
         contract: The mode's part of the manifest.
+        n_engine_errors: Frames in a row, up to the last one inspected, that the engine failed.
 
     Raises:
         BundleError: The bundle does not serve the mode.
@@ -82,6 +83,7 @@ class Inspector:
     min_depth_valid: float = DEFAULT_MIN_DEPTH_VALID
     variant: str = "fp32"
     contract: ModeManifest = field(init=False)
+    n_engine_errors: int = field(default=0, init=False)
     _calibration_scores: npt.NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +119,11 @@ class Inspector:
                 outputs = self.engine.infer(prepared.tensors)
             with watch.stage("decide"):
                 found = self._decide(frame, region, prepared, outputs)
-        except (EngineError, FrameError) as error:
+            self.n_engine_errors = 0
+        except FrameError as error:
+            found = self._unknown(frame, str(error))
+        except EngineError as error:
+            self.n_engine_errors += 1
             found = self._unknown(frame, str(error))
         return replace(found, stage_us=watch.stage_us)
 

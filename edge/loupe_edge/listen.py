@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loupe_calibration.errors import BadInputError
+from loupe_edge.endpoint import port_of
 from loupe_edge.verdict import Verdict
 from loupe_edge.watcher import Event, Moment, StationSummary, Watcher
 
@@ -63,10 +64,11 @@ def hear(
         for topic in ("verdict", "heartbeat"):
             socket.subscribe(f"{topic}/{station}/" if station else f"{topic}/")
         try:
+            port_of(endpoint)
             socket.connect(endpoint)
-        except zmq.ZMQError as error:
+        except (ValueError, zmq.ZMQError) as error:
             raise BadInputError(
-                f"cannot listen to {endpoint!r} ({error.strerror}): give what the station "
+                f"cannot listen to {endpoint!r} ({error}): give what the station "
                 f"publishes on, such as tcp://127.0.0.1:5555"
             ) from error
         while deadline is None or time.monotonic() < deadline:
@@ -79,15 +81,26 @@ def hear(
 
 
 def as_json(event: Event) -> str:
-    """Give one line of JSON: a verdict as it came over the wire, anything else as an event."""
+    """Give one line of JSON: a verdict as it came over the wire, anything else as an event.
+
+    It is ASCII: a message's own text can neither end the line nor steer a terminal.
+    """
     if event.kind == "verdict" and event.verdict is not None:
-        return event.verdict.model_dump_json(by_alias=True)
+        return json.dumps(event.verdict.model_dump(mode="json", by_alias=True))
     if event.kind == "heartbeat" and event.heartbeat is not None:
-        return event.heartbeat.model_dump_json(by_alias=True)
+        return json.dumps(event.heartbeat.model_dump(mode="json", by_alias=True))
     told: dict[str, object] = {"event": event.kind, "station": event.station, "text": event.text}
     if event.kind == "gap":
         told["n_lost"] = event.n_lost
     return json.dumps(told)
+
+
+def printable(text: str) -> str:
+    """Escape what would end a line or steer a terminal; a message may come from anybody."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
 
 
 def as_text(event: Event) -> Text:
@@ -95,18 +108,18 @@ def as_text(event: Event) -> Text:
     if event.kind == "verdict" and event.verdict is not None:
         return verdict_line(event.verdict)
     line = Text(f"{_clock(time.time_ns())}  ", style="dim")
-    line.append(f"{event.station or '-':<12} ", style="bold")
+    line.append(f"{printable(event.station) or '-':<12} ", style="bold")
     style = EVENT_STYLE.get(event.kind, "dim")
     if event.heartbeat is not None and event.heartbeat.state == "fault":
         style = EVENT_STYLE["gap"]
     line.append(f"{event.kind.upper():<9} ", style=style)
-    return line.append(event.text)
+    return line.append(printable(event.text))
 
 
 def verdict_line(verdict: Verdict) -> Text:
     """Give a verdict in one line: when, which, what, how sure, how late, where."""
     line = Text(f"{_clock(verdict.captured_at_ns)}  ", style="dim")
-    line.append(f"{verdict.station:<12} ", style="bold")
+    line.append(f"{printable(verdict.station):<12} ", style="bold")
     line.append(f"{verdict.decision.upper():^9}", style=DECISION_STYLE[verdict.decision])
     line.append(f" #{verdict.seq:<6}", style="dim")
     score = "    -   " if verdict.score is None else f"{verdict.score:8.3f}"
@@ -117,13 +130,13 @@ def verdict_line(verdict: Verdict) -> Text:
     latency_ms = (verdict.published_at_ns - verdict.captured_at_ns) / 1e6
     line.append(f"  {latency_ms:4.0f} ms", style="dim")
     if verdict.part_id is not None:
-        line.append(f"  part {verdict.part_id}")
+        line.append(f"  part {printable(verdict.part_id)}")
     if verdict.regions:
         x, y, width, height = verdict.regions[0].bbox_px
         more = f" and {len(verdict.regions) - 1} more" if len(verdict.regions) > 1 else ""
         line.append(f"  {width}×{height} px at {x}, {y}{more}")
     if verdict.decision == "unknown":
-        line.append(f"  {verdict.reason}", style="yellow")
+        line.append(f"  {printable(verdict.reason)}", style="yellow")
     return line
 
 
@@ -141,7 +154,7 @@ def summary_table(summaries: Sequence[StationSummary], n_malformed: int) -> Tabl
         latency = ["-", "-"]
         if summary.latency_ms is not None:
             latency = [f"{ms:.1f}" for ms in summary.latency_ms]
-        table.add_row(summary.station, *n[:4], lost, *n[4:], *latency)
+        table.add_row(Text(printable(summary.station)), *n[:4], lost, *n[4:], *latency)
     return table
 
 

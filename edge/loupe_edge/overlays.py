@@ -75,8 +75,8 @@ class MapScale:
 
     def share(self, anomaly_map: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Place scores on the scale, 0 to 1."""
-        span = np.float32(self.high - self.low)
-        return np.asarray(np.clip((anomaly_map - np.float32(self.low)) / span, 0, 1), np.float32)
+        share = np.interp(anomaly_map, (self.low, self.high), (0.0, 1.0))
+        return np.asarray(share, np.float32)
 
 
 def draw_overlay(frame: Frame, inspection: Inspection, scale: MapScale, title: str) -> Picture:
@@ -144,7 +144,7 @@ def draw_heat(base: Picture, inspection: Inspection, scale: MapScale, zoom: floa
     rgb, alpha = _colours(scale.share(scores))
     window += alpha[..., None] * (rgb - window)
     picture = np.rint(drawn).astype(np.uint8)
-    above = (scores > inspection.threshold).astype(np.uint8)
+    above = (scores > np.float64(inspection.threshold)).astype(np.uint8)
     contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x, y))
     cv2.drawContours(picture, contours, -1, WHITE, 1, cv2.LINE_AA)
     return picture

@@ -13,7 +13,7 @@ from loupe_edge.errors import ProofError
 from loupe_edge.inspector import Inspector
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
-from loupe_models.errors import BundleError
+from loupe_models.errors import BundleError, FrameError
 from loupe_models.frame import CameraTime, Frame, Label
 from loupe_models.gate import GateSpec
 from loupe_models.manifest import Golden
@@ -77,20 +77,27 @@ def golden_frame(bundle: Bundle, golden: Golden) -> Frame:
     """Rebuild a golden frame from its pictures.
 
     Raises:
-        BundleError: A picture cannot be read.
+        BundleError: A picture cannot be read, or the pieces do not fit together.
     """
     rgb = None if golden.rgb is None else _read(bundle, golden.rgb, cv2.IMREAD_COLOR)
     depth = None if golden.depth is None else _read(bundle, golden.depth, cv2.IMREAD_UNCHANGED)
-    return Frame(
-        frame_id=0,
-        captured_at_ns=0,
-        camera_time=CameraTime(ns=0, domain="system"),
-        rgb=None if rgb is None else np.ascontiguousarray(rgb[..., ::-1]).astype(np.uint8),
-        depth=None if depth is None else depth.astype(np.uint16, casting="safe"),
-        depth_scale_m=golden.depth_scale_m,
-        intrinsics=golden.intrinsics,
-        label=Label(rect_px=golden.rect_px),
-    )
+    try:
+        return Frame(
+            frame_id=0,
+            captured_at_ns=0,
+            camera_time=CameraTime(ns=0, domain="system"),
+            rgb=None if rgb is None else np.ascontiguousarray(rgb[..., ::-1]).astype(np.uint8),
+            depth=None if depth is None else depth.astype(np.uint16, casting="safe"),
+            depth_scale_m=golden.depth_scale_m,
+            intrinsics=golden.intrinsics,
+            label=Label(rect_px=golden.rect_px),
+        )
+    except (FrameError, TypeError) as error:  # the latter where depth is not 16 bits
+        pictures = " and ".join(name for name in (golden.rgb, golden.depth) if name is not None)
+        raise BundleError(
+            f"{bundle.path}: golden frame of {pictures or 'no picture'}: {error}; "
+            f"export the bundle again"
+        ) from error
 
 
 def _compare(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import zmq
 
+from loupe_edge.endpoint import port_of
 from loupe_edge.errors import StationError
 from loupe_edge.verdict import Heartbeat, Verdict
 
@@ -69,6 +70,10 @@ class ZmqPublisher:
         Raises:
             StationError: The endpoint is taken or not an endpoint; the message says what to do.
         """
+        try:
+            port_of(endpoint)
+        except ValueError as error:
+            raise StationError(f"publish.endpoint: {error}") from error
         self._refuse_stolen_ipc(endpoint)
         self._lock = threading.Lock()
         self._context = zmq.Context()

@@ -54,6 +54,8 @@ def read_contents(recording: Path) -> Contents:
             rows = connection.execute(
                 "SELECT t.name FROM messages m JOIN topics t ON t.id = m.topic_id ORDER BY m.id"
             ).fetchall()
+        if not all(isinstance(topic, str) for (topic,) in rows):
+            raise sqlite3.DatabaseError("its topics have no names")
     except (OSError, sqlite3.Error) as error:
         raise RecordingError(
             f"{recording}: not a whole recording, or none at all ({error}); "

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from loupe_edge.assembly import open_service
+from loupe_edge.places import check_places, told_of
 from loupe_edge.station import load_station
 
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"  # journald adds the time
@@ -31,7 +32,9 @@ def run_station(path: Path) -> int:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     station = load_station(path)
     received: list[int] = []
-    with open_service(station) as service:
+    with told_of(path):
+        check_places(station)
+    with told_of(path), open_service(station) as service:
 
         def stop(number: int, _: FrameType | None) -> None:
             received.append(number)

@@ -12,7 +12,7 @@ from loupe_calibration.errors import LoupeError
 from loupe_edge.aggregate import Look, aggregate
 from loupe_edge.capture import Capture, Ladder
 from loupe_edge.clerk import Clerk
-from loupe_edge.errors import EvidenceError, JournalError
+from loupe_edge.errors import EngineError, EvidenceError, JournalError
 from loupe_edge.evidence import EvidenceFolder
 from loupe_edge.handover import Handed, HandOver, Trouble
 from loupe_edge.health import Health
@@ -24,6 +24,7 @@ from loupe_edge.stopwatch import Stopwatch
 from loupe_edge.verdict import Verdict
 
 TAKE_TIMEOUT_S = 0.1
+MAX_ENGINE_ERRORS = 10  # in a row: no longer this frame's fault, and only a fresh start may help
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Service:
 
         Raises:
             CameraError: The camera gave no frame, however often it was opened.
+            EngineError: The engine failed on every frame, for too many in a row.
             RecordingError: The recording cannot be used.
             ServiceError: A thread died.
         """
@@ -84,6 +86,7 @@ class Service:
                 self.metrics.count(verdict)
                 self.metrics.time(watch.stage_us)
                 yield verdict
+                self._require_engine(verdict)
 
     @contextmanager
     def _capturing(self, hand_over: HandOver) -> Iterator[Capture]:
@@ -125,6 +128,13 @@ class Service:
             return None
         found = replace(found, stage_us={"hand_over": waited_us, **found.stage_us})
         return self._in_time(aggregate([Look(handed.item, found)]), handed)
+
+    def _require_engine(self, last: Verdict) -> None:
+        """Crash rather than say `unknown` for ever; a replay answers for every frame."""
+        if self.inspector.n_engine_errors >= MAX_ENGINE_ERRORS and not self.lock_step:
+            raise EngineError(
+                f"the engine failed on {MAX_ENGINE_ERRORS} frames in a row ({last.reason})"
+            )
 
     def _in_time(self, look: Look, handed: Handed) -> Look:
         late_ms = (time.monotonic_ns() - handed.at_ns) / 1e6

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -22,6 +25,7 @@ from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.errors import CalibrationError
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import CameraSettings
+from loupe_edge.endpoint import MAX_PORT, port_of
 from loupe_edge.engines import DEFAULT_THREADS
 from loupe_edge.errors import StationError
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
@@ -37,6 +41,14 @@ else:
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Vector = tuple[float, float, float]
+
+
+def _require_endpoint(endpoint: str) -> str:
+    port_of(endpoint)
+    return endpoint
+
+
+Endpoint = Annotated[str, AfterValidator(_require_endpoint)]
 
 # Where the file may name other files; such a path is relative to the file that says it.
 PATH_KEYS = (
@@ -117,7 +129,7 @@ class ThresholdSettings(_Settings):
 class PublishSettings(_Settings):
     """Where verdicts go, how long they are worth acting on, and how often the station pulses."""
 
-    endpoint: str = Field(default="tcp://127.0.0.1:5555", pattern=r"^(tcp|ipc)://.+$")
+    endpoint: Endpoint = "tcp://127.0.0.1:5555"
     expires_after_ms: int = Field(default=1000, ge=1, le=3_600_000)
     heartbeat_ms: int = Field(default=250, ge=10, le=10_000)
 
@@ -132,8 +144,8 @@ class RecordSettings(_Settings):
     """Where the evidence of whatever was not good is kept, and how much of it."""
 
     folder: Path
-    max_count: int = Field(default=1000, ge=1)
-    max_mb: int = Field(default=1000, ge=1)
+    max_count: int = Field(default=1000, ge=1, le=1_000_000_000)
+    max_mb: int = Field(default=1000, ge=1, le=1_000_000_000)
 
 
 class LimitSettings(_Settings):
@@ -144,14 +156,14 @@ class LimitSettings(_Settings):
         min_depth_valid: Least share of the region with a depth, where depth is used.
     """
 
-    deadline_ms: int = Field(default=200, ge=1)
+    deadline_ms: int = Field(default=200, ge=1, le=3_600_000)
     min_depth_valid: float = Field(default=DEFAULT_MIN_DEPTH_VALID, ge=0, le=1)
 
 
 class MetricsSettings(_Settings):
     """Where counters can be scraped."""
 
-    port: int = Field(ge=1, le=65535)
+    port: int = Field(ge=1, le=MAX_PORT)
 
 
 class Station(_Settings):
@@ -170,6 +182,16 @@ class Station(_Settings):
     record: RecordSettings | None = None
     limits: LimitSettings = LimitSettings()
     metrics: MetricsSettings | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _port_of_its_own(
+        cls, metrics: MetricsSettings | None, info: ValidationInfo
+    ) -> MetricsSettings | None:
+        publish = info.data.get("publish")  # absent where it is wrong itself
+        if metrics and publish and metrics.port == port_of(publish.endpoint):
+            raise ValueError("port is that of publish.endpoint; choose another")
+        return metrics
 
     def belt_from_camera(self) -> Transform | None:
         """Give the transform into the belt frame, where the station has a belt.
@@ -243,8 +265,23 @@ def check_fit(station: Station, bundle: Bundle) -> None:
     removes_belt = any(step.step == "remove_belt" for step in contract.preprocess.steps)
     if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
         problems.append("belt: the gate or the preprocessing works by height above the belt")
+    problems.extend(_region_problems(station.camera, gate))
     if problems:
         raise StationError("\n".join(problems))
+
+
+def _region_problems(camera: CameraSettings, gate: GateSpec) -> list[str]:
+    """Hold the gate against a live camera's frame; a recording's is known once it plays."""
+    region = gate.region_px
+    if camera.serial is None or region is None:
+        return []
+    right, bottom = region.x_px + region.width_px, region.y_px + region.height_px
+    if right <= camera.width_px and bottom <= camera.height_px:
+        return []
+    return [
+        f"gate.region_px: reaches to {right}x{bottom}, the camera's frame is "
+        f"{camera.width_px}x{camera.height_px}; give a region inside it"
+    ]
 
 
 def streams_needed(contract: ModeManifest, gate: GateSpec) -> set[str]:

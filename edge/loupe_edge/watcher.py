@@ -18,6 +18,7 @@ from loupe_models.strict_json import loads
 
 SILENCE_S: Final = 1.0
 N_LATENCIES: Final = 10_000  # the latest ones: a listener may run for months
+MAX_COMPLAINT: Final = 300  # characters: what cannot be read may be of any length
 
 EventKind = Literal[
     "verdict",
@@ -113,7 +114,10 @@ class Watcher:
             message = _parse(parts)
         except ValueError as error:
             self._n_malformed += 1
-            return [Event("malformed", "", str(error))]
+            complaint = str(error)
+            if len(complaint) > MAX_COMPLAINT:
+                complaint = complaint[:MAX_COMPLAINT] + "..."
+            return [Event("malformed", "", complaint)]
         heard = self._stations.get(message.station)
         if heard is None:
             heard = _Heard(message.station, message.epoch, now.monotonic_ns)
@@ -141,6 +145,11 @@ class Watcher:
                 text = f"no heartbeat for {quiet_ns / 1e9:.1f} s: treat parts as unknown"
                 events.append(Event("silence", heard.name, text))
         return events
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anybody ever listened."""
+        return self._began_ns is not None
 
     @property
     def n_malformed(self) -> int:
@@ -177,14 +186,14 @@ def _parse(parts: Sequence[bytes]) -> Verdict | Heartbeat:
     except ValueError as error:
         raise ValueError(f"{topic} header is not JSON: {error}") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != WIRE_SCHEMA:
+    if type(schema) is not int or schema != WIRE_SCHEMA:
         raise ValueError(f"{topic} speaks schema {schema!r}, this listener reads {WIRE_SCHEMA}")
     model = Verdict if kind == "verdict" else Heartbeat
     try:
         message: Verdict | Heartbeat = model.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
+        where = ".".join(str(step) for step in first["loc"]) or "as a whole"
         raise ValueError(f"{topic} {where}: {first['msg']}") from error
     if message.station != rest[:-1]:
         raise ValueError(f"{topic} carries a message of station {message.station!r}")

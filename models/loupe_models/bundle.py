@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from loupe_models.errors import BundleError
+from loupe_models.errors import BundleError, GraphError
 from loupe_models.graph_lint import lint_graph
 from loupe_models.manifest import SCHEMA_VERSION, Manifest, ModeManifest
 from loupe_models.strict_json import loads
@@ -58,8 +58,9 @@ def load_bundle(path: Path) -> Bundle:
         GraphError: A graph breaks the graph contract.
     """
     raw = _read_manifest(path)
+    _check_document(path, raw)
     try:
-        manifest = Manifest.model_validate(_checked_version(path, raw))
+        manifest = Manifest.model_validate_json(raw, strict=True)  # "1" and true are no numbers
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -70,7 +71,10 @@ def load_bundle(path: Path) -> Bundle:
     _check_files(path, manifest)
     for mode in manifest.modes.values():
         for variant in mode.variants.values():
-            lint_graph(path / variant.file, mode.inputs, mode.outputs)
+            try:
+                lint_graph(path / variant.file, mode.inputs, mode.outputs)
+            except GraphError as error:
+                raise GraphError(f"{path}: {error}; export the bundle again") from error
     return Bundle(path, manifest, hashlib.sha256(raw).hexdigest())
 
 
@@ -119,13 +123,16 @@ def file_sha256(path: Path) -> str:
 def _read_manifest(path: Path) -> bytes:
     if not path.is_dir():
         raise BundleError(f"{path}: not a folder; give the folder that holds {MANIFEST}")
+    if (path / MANIFEST).is_symlink():
+        raise BundleError(f"{path}: {MANIFEST} is a link; copy the bundle again, files and all")
     try:
         return (path / MANIFEST).read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: no readable {MANIFEST}, so this is not a bundle") from error
 
 
-def _checked_version(path: Path, raw: bytes) -> dict[str, object]:
+def _check_document(path: Path, raw: bytes) -> None:
+    """Ask for strict JSON of a schema that this version reads."""
     try:
         document = loads(raw)
     except ValueError as error:
@@ -133,12 +140,16 @@ def _checked_version(path: Path, raw: bytes) -> dict[str, object]:
     if not isinstance(document, dict):
         raise BundleError(f"{path / MANIFEST}: not a JSON object")
     version = document.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise BundleError(
+            f"{path / MANIFEST}: schema_version is {version!r}, not a whole number; "
+            f"export the bundle again"
+        )
+    if version > SCHEMA_VERSION:
         raise BundleError(
             f"{path}: written by a newer Loupe (schema {version}, this one reads "
             f"{SCHEMA_VERSION}); update Loupe on this machine"
         )
-    return document
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:

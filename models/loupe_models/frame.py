@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, Strict
 
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_models.errors import FrameError
@@ -14,13 +15,19 @@ from loupe_models.errors import FrameError
 TimeDomain = Literal["hardware", "global", "system"]
 
 
-class Rect(NamedTuple):
-    """A rectangle of pixels: left, top, width, height."""
+MAX_PX = 2**31 - 1  # OpenCV counts pixels in 32 bits
 
-    x_px: int
-    y_px: int
-    width_px: int
-    height_px: int
+_Place = Annotated[int, Strict(), Field(ge=0, le=MAX_PX)]
+_Extent = Annotated[int, Strict(), Field(ge=1, le=MAX_PX)]
+
+
+class Rect(NamedTuple):
+    """A rectangle of pixels: left, top, width, height; read from a file, it is never negative."""
+
+    x_px: _Place
+    y_px: _Place
+    width_px: _Extent
+    height_px: _Extent
 
 
 @dataclass(frozen=True, slots=True)

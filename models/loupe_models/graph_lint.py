@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from loupe_models.manifest import TensorSpec
 
 MAX_IR_VERSION = 10
 OPSET = 17
+MAX_ELEMENTS = 2**28  # of one input or output: 1 GiB of float32, as much as a bundle may weigh
 MAX_TOPK = 3840  # TensorRT 10.3
 # What EfficientAD, ViTs and memory banks need, all of it in TensorRT 10.3's ONNX operator table.
 # fmt: off
@@ -47,6 +49,7 @@ def lint_graph(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Tenso
         _check_self_contained(model)
         onnx.checker.check_model(model)
         _check_versions(model)
+        _check_extents([*inputs, *outputs])
         _check_interface(model.graph.input, inputs, "input")
         _check_interface(model.graph.output, outputs, "output")
         _check_outputs(outputs)
@@ -71,6 +74,16 @@ def _check_versions(model: onnx.ModelProto) -> None:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": OPSET}:
         raise GraphError(f"operator sets {opsets}, only the standard set {OPSET} is allowed")
+
+
+def _check_extents(specs: Sequence[TensorSpec]) -> None:
+    """A device sets this memory aside before it runs anything."""
+    for spec in specs:
+        if min(spec.shape, default=1) < 1 or math.prod(spec.shape) > MAX_ELEMENTS:
+            raise GraphError(
+                f"{spec.name} is {spec.shape}: a static shape of 1 to {MAX_ELEMENTS:,} elements "
+                f"is allowed"
+            )
 
 
 def _check_interface(

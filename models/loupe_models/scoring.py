@@ -68,7 +68,8 @@ def find_regions(
         frame_px_from_map_px: From preprocessing.
         size_wh: The frame's size; boxes are clipped to it.
     """
-    above = (anomaly_map > threshold).astype(np.uint8)
+    # In float64, as the score was held against it: a float32 cannot hold every threshold.
+    above = (anomaly_map > np.float64(threshold)).astype(np.uint8)
     if not above.any():
         return []
     n, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import bdtr
 
 from loupe_models.errors import ThresholdError
@@ -32,6 +32,12 @@ class Threshold(BaseModel):
     confidence: float = Field(gt=0, lt=1)
     n_parts: int = Field(ge=1)
     rank: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _rank_is_of_a_part(self) -> Threshold:
+        if self.rank > self.n_parts:
+            raise ValueError(f"rank {self.rank} of {self.n_parts} parts")
+        return self
 
 
 def parts_needed(false_reject_rate: float, confidence: float = 0.95) -> int:

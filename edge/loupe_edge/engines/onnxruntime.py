@@ -18,13 +18,17 @@ from loupe_models.preprocess import Tensors
 DEFAULT_THREADS = 2
 ERRORS_ONLY = 3  # ONNX Runtime's own log level
 
-# The runtime's errors share no base class of their own.
-ORT_ERRORS: tuple[type[Exception], ...] = tuple(
-    getattr(ort_errors, name)
-    for name in (
-        "EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf",
-        "ModelLoaded", "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException",
-    )
+# The runtime's errors share no base class of their own, and a bound run raises plain ones.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    MemoryError,
+    *(
+        getattr(ort_errors, name)
+        for name in (
+            "EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf",
+            "ModelLoaded", "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException",
+        )
+    ),
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -40,9 +44,9 @@ class OnnxRuntimeEngine:
         outputs: Sequence[TensorSpec],
         threads: int = DEFAULT_THREADS,
     ) -> None:
-        self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
-        self._outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in outputs}
         try:
+            self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
+            self._outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in outputs}
             self._session = ort.InferenceSession(
                 str(graph), _options(threads), providers=["CPUExecutionProvider"]
             )
@@ -79,9 +83,9 @@ class OnnxRuntimeEngine:
             np.copyto(buffer, given)
         try:
             self._session.run_with_iobinding(self._binding)
+            return {name: buffer.copy() for name, buffer in self._outputs.items()}
         except ORT_ERRORS as error:
-            raise EngineError(f"ONNX Runtime failed: {error}") from error
-        return {name: buffer.copy() for name, buffer in self._outputs.items()}
+            raise EngineError(f"ONNX Runtime failed: {error or type(error).__name__}") from error
 
     def close(self) -> None:
         """Free the session; safe to call twice."""

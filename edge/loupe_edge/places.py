@@ -1,0 +1,64 @@
+"""Whether the files and folders that a station names can serve, before anything is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loupe_edge.errors import StationError
+from loupe_edge.station import Station
+
+
+def check_places(station: Station) -> None:
+    """Look at the recording, the journal, and the folder of evidence; nothing is made.
+
+    Raises:
+        StationError: Every place that cannot serve, a line each, as `key: reason`.
+    """
+    problems = list(_problems(station))
+    if problems:
+        raise StationError("\n".join(problems))
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Name the station's file in every line of what is wrong with it.
+
+    Raises:
+        StationError: As raised within, as `file: key: reason`.
+    """
+    try:
+        yield
+    except StationError as error:
+        lines = [f"{path}: {line}" for line in str(error).splitlines()]
+        raise StationError("\n".join(lines)) from error
+
+
+def _problems(station: Station) -> Iterator[str]:
+    recording = station.camera.recording
+    if recording is not None and not recording.is_file():
+        yield f"camera.recording: {recording}: no such recording; give a .db3 file"
+    if station.journal is not None:
+        journal = station.journal.path
+        if journal.is_dir():
+            yield f"journal.path: {journal} is a folder; give a file in it"
+        elif reason := _unwritable(journal):
+            yield f"journal.path: {reason}"
+    if station.record is not None:
+        folder = station.record.folder
+        if folder.exists() and not folder.is_dir():
+            yield f"record.folder: {folder} is a file; give a folder"
+        elif reason := _unwritable(folder):
+            yield f"record.folder: {reason}"
+
+
+def _unwritable(path: Path) -> str:
+    """Say why a path cannot be written or made; empty where it can."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        return f"{path} cannot be made: {there} is a file; give another place"
+    if not os.access(there, os.W_OK):
+        return f"{there} is not writeable; give the service's user leave to write there"
+    return ""
