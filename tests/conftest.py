@@ -331,7 +331,11 @@ def make_verdict(tiny_bundle: Bundle) -> Callable[..., Verdict]:
             "bundle": {"id": tiny_bundle.manifest.id, "sha256": tiny_bundle.sha256},
             "calibration_id": None,
         }
-        return Verdict.model_validate(usual | fields)
+        own: dict[str, dict[str, object]] = {
+            "defect": {"score": 2.0},
+            "unknown": {"reason": "no score", "score": None},
+        }
+        return Verdict.model_validate(usual | own.get(str(fields.get("decision")), {}) | fields)
 
     return make
 

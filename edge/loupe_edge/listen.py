@@ -66,9 +66,11 @@ def hear(
         try:
             port_of(endpoint)
             socket.connect(endpoint)
-        except (ValueError, zmq.ZMQError) as error:
+        except ValueError as error:
+            raise BadInputError(f"cannot listen: {error}") from error
+        except zmq.ZMQError as error:
             raise BadInputError(
-                f"cannot listen to {endpoint!r} ({error}): give what the station "
+                f"cannot listen to {endpoint!r} ({error.strerror}): give what the station "
                 f"publishes on, such as tcp://127.0.0.1:5555"
             ) from error
         while deadline is None or time.monotonic() < deadline:

@@ -29,6 +29,7 @@ def _require_encodable(text: str) -> str:
 Schema = Annotated[int, Strict(), Field(ge=WIRE_SCHEMA, le=WIRE_SCHEMA)]
 Int = Annotated[int, Strict(), Field(ge=-INT64_MAX - 1, le=INT64_MAX)]
 Count = Annotated[int, Strict(), Field(ge=0, le=INT64_MAX)]
+LastSeq = Annotated[int, Strict(), Field(ge=-1, le=INT64_MAX)]
 UnixNs = Count
 Real = Annotated[float, Strict()]
 Text = Annotated[str, AfterValidator(_require_encodable)]
@@ -136,7 +137,7 @@ class Heartbeat(_Wire):
     schema_: Schema = Field(default=WIRE_SCHEMA, alias="schema")
     station: Text
     epoch: UnixNs
-    seq: Int = Field(ge=-1, description="of the last verdict; -1 before the first")
+    seq: LastSeq = Field(description="of the last verdict; -1 before the first")
     state: State
     reason: Text
     at_ns: UnixNs

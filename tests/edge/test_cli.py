@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -216,6 +217,29 @@ def test_an_interrupt_ends_a_command_without_a_traceback(words: tuple[str, ...])
     assert b"Traceback" not in told
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("parts.db3", "absent.db3", "camera.recording: .*absent.db3: no such recording"),
+        ('path = "journal.jsonl"', 'path = "."', "journal.path: .* is a folder"),
+        ('path = "journal.jsonl"', 'path = "press-3.toml/j"', "journal.path: .* is a file"),
+        ("[journal]", '[record]\nfolder = "press-3.toml"\n[journal]', "record.folder: .* a file"),
+        ("[journal]", '[record]\nfolder = "press-3.toml/e"\n[journal]', "record.folder: .* made"),
+        ("[journal]", "[engine]\nvariant = 'int8'\n[journal]", "engine.variant: "),
+    ],
+)
+def test_a_place_that_cannot_serve_is_told_as_file_key_reason(
+    call: Call, station: Path, command: str, old: str, new: str, says: str
+) -> None:
+    text = station.read_text(encoding="utf-8")
+    assert old in text
+    station.write_text(text.replace(old, new), encoding="utf-8")
+    told = call(command, station)
+    assert told.status == 2, told.err
+    assert re.search(f"{station}: {says}", told.err)
+
+
 @pytest.fixture
 def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -> dict[str, Path]:
     """Everything that can be wrong with what a person gives."""
@@ -267,6 +291,7 @@ def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -
         ("record {here}/a.db3 --from {missing}", "missing"),
         ("record {here}/a.db3 --from {empty}", "empty"),
         ("listen nowhere", "tcp://127.0.0.1:5555"),
+        ("bench {bundle} --frames 99999999999999999999", "--frames"),
     ],
 )
 def test_bad_input_is_told_with_what_to_do(
@@ -275,6 +300,7 @@ def test_bad_input_is_told_with_what_to_do(
     told = call(*line.format(**wrong).split())
     assert told.status == 2, told.err
     assert says in told.err
+    assert not told.out
     assert "Traceback" not in told.err
     assert not (wrong["here"] / "a.db3").exists()
 

@@ -66,6 +66,15 @@ def test_engine(providers: list[str], has_gpu: bool, status: str) -> None:
 def test_disk_of_a_folder_yet_to_be_made(tmp_path: Path) -> None:
     finding = examine_disk(tmp_path / "not" / "yet")
     assert str(tmp_path.resolve()) in finding.found
+    assert finding.status != "OK"
+    assert "mounted" in finding.advice or "space" in finding.advice
+
+
+def test_disk_of_a_plain_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("", encoding="utf-8")
+    assert examine_disk(file).status == "FAIL"
+    assert examine_disk(file / "below").status == "FAIL"
 
 
 @pytest.mark.parametrize(("free_gb", "status"), [(0.5, "FAIL"), (5.0, "WARN"), (50.0, "OK")])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 
 from loupe_edge.engines import open_engine
@@ -70,3 +72,42 @@ def test_absent_variants_and_modes_are_named(tiny_bundle: Bundle) -> None:
         open_engine(tiny_bundle, "rgb", "fp16")
     with pytest.raises(BundleError, match="not 'thermal'"):
         open_engine(tiny_bundle, "thermal")
+
+
+def shape_by_content(graph: onnx.ModelProto) -> None:
+    """Give the map one row less than the graph promises where the picture is not black."""
+    make = onnx.helper.make_node
+    for name, value in (("full", [1, 1, 64, 64]), ("less", [1, 1, 32, 128]), ("none", [0])):
+        dtype = onnx.TensorProto.FLOAT if name == "none" else onnx.TensorProto.INT64
+        graph.graph.initializer.append(onnx.helper.make_tensor(name, dtype, [len(value)], value))
+    for node in graph.graph.node:
+        node.output[:] = ["map" if n == "anomaly_map" else n for n in node.output]
+        node.input[:] = ["map" if n == "anomaly_map" else n for n in node.input]
+    graph.graph.node.extend([
+        make("ReduceMax", ["rgb_float"], ["brightest"], keepdims=0),
+        make("Greater", ["brightest", "none"], ["is_lit"]),
+        make("Where", ["is_lit", "less", "full"], ["shape"]),
+        make("Reshape", ["map", "shape"], ["anomaly_map"]),
+    ])  # fmt: skip
+
+
+def test_a_run_that_fails_is_an_engine_error_and_the_next_may_pass(
+    tmp_path: Path, tiny_bundle: Bundle, make_graph: Callable[[str], onnx.ModelProto]
+) -> None:
+    graph = make_graph("rgb")
+    shape_by_content(graph)
+    onnx.save(graph, tmp_path / "moody.onnx")
+    contract = tiny_bundle.mode("rgb")
+    engine = OnnxRuntimeEngine(tmp_path / "moody.onnx", contract.inputs, contract.outputs)
+    with pytest.raises(EngineError, match="ONNX Runtime failed: "):
+        engine.infer({"rgb": np.full((1, 64, 64, 3), 9, np.uint8)})
+    assert engine.infer({"rgb": np.zeros((1, 64, 64, 3), np.uint8)})["image_score"] == 0
+
+
+def test_buffers_that_no_memory_holds_are_an_engine_error(tiny_bundle: Bundle) -> None:
+    contract = tiny_bundle.mode("rgb")
+    huge = contract.outputs[0].model_copy(update={"shape": (1, 1, 2**30, 2**30)})
+    with pytest.raises(EngineError, match="refuses the graph"):
+        OnnxRuntimeEngine(
+            tiny_bundle.path / "rgb.fp32.onnx", contract.inputs, (huge, contract.outputs[1])
+        )

@@ -16,7 +16,7 @@ import pytest
 from loupe_calibration.errors import BadInputError
 from loupe_edge.listen import as_json, as_text, hear, summary_table, verdict_line
 from loupe_edge.verdict import Verdict
-from loupe_edge.watcher import Event, Watcher
+from loupe_edge.watcher import Event, Moment, Watcher
 
 PUBLISHER = textwrap.dedent(
     """
@@ -78,6 +78,10 @@ def verdict(
     }  # fmt: skip
 
 
+def dated(document: dict[str, object]) -> dict[str, object]:
+    return document | {"captured_at_ns": 10**18, "published_at_ns": 10**18 + 20_000_000}
+
+
 def heartbeat(seq: int) -> dict[str, object]:
     return {"schema": 1, "station": "press-3", "epoch": 7, "seq": seq, "state": "ready",
             "reason": "", "at_ns": 0}  # fmt: skip
@@ -117,7 +121,7 @@ def test_every_kind_of_trouble_arrives(endpoint: str) -> None:
 
 
 def test_one_station_of_two(endpoint: str) -> None:
-    other = verdict(9) | {"station": "press-30"}
+    other = verdict(0) | {"station": "press-30"}
     plan: list[tuple[float, str, dict[str, object]]] = [
         (0, "verdict/press-30/", other),
         (0, "verdict/press-3/", verdict(0)),
@@ -136,14 +140,17 @@ def test_listening_ends_when_its_time_is_up(endpoint: str) -> None:
     assert 0.35 < time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("wrong", ["", "localhost:5555", "tcp://", "smoke://signal"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "localhost:5555", "tcp://", "tcp://localhost", "tcp://127.0.0.1:70000", "smoke://signal"],
+)
 def test_what_is_no_endpoint_is_refused(wrong: str) -> None:
     with pytest.raises(BadInputError, match="tcp://127"):
         next(hear(wrong, Watcher()))
 
 
 def test_json_of_a_verdict_is_what_came_over_the_wire() -> None:
-    document = verdict(3, "defect")
+    document = dated(verdict(3, "defect"))
     event = Event("verdict", "press-3", verdict=Verdict.model_validate(document))
     assert json.loads(as_json(event)) == document
 
@@ -154,11 +161,11 @@ def test_json_of_anything_else_is_an_event() -> None:
 
 
 def test_a_line_says_what_where_and_why() -> None:
-    defect = verdict_line(Verdict.model_validate(verdict(3, "defect"))).plain
+    defect = verdict_line(Verdict.model_validate(dated(verdict(3, "defect")))).plain
     assert "DEFECT" in defect
     assert "40×22 px at 88, 120" in defect
     assert "part part-3" in defect
-    unknown = verdict_line(Verdict.model_validate(verdict(4, "unknown"))).plain
+    unknown = verdict_line(Verdict.model_validate(dated(verdict(4, "unknown")))).plain
     assert "UNKNOWN" in unknown
     assert "the engine gave no score" in unknown
 
@@ -167,3 +174,27 @@ def test_the_summary_counts_by_decision() -> None:
     table = summary_table(Watcher().summary(), n_malformed=2)
     assert table.caption == "2 malformed messages"
     assert table.row_count == 0
+
+
+NOW = Moment(10**18, 0)
+STEERING = "\x1b]0;mine\x07\x1b[2J\n12:00:00.000  press-3  GOOD\u2028\x9b1m\u202e"
+
+
+def test_what_a_message_says_can_neither_fake_a_line_nor_steer_a_terminal() -> None:
+    document = dated(verdict(4, "unknown")) | {"reason": STEERING, "station": STEERING,
+                                               "part_id": STEERING}  # fmt: skip
+    said = Event("verdict", STEERING, verdict=Verdict.model_validate(document))
+    other = Event("malformed", STEERING, STEERING)
+    for line in [f(e) for e in (said, other) for f in (as_json, lambda e: as_text(e).plain)]:
+        assert line.isprintable()
+        assert "mine" in line
+    assert json.loads(as_json(said)) == document
+    watcher = Watcher()
+    watcher.receive([f"verdict/{STEERING}/".encode(), json.dumps(document).encode()], NOW)
+    (name,) = summary_table(watcher.summary(), 0).columns[0].cells
+    assert str(name).isprintable()
+
+
+def test_a_time_at_the_end_of_64_bits_is_shown() -> None:
+    document = dated(verdict(4, "unknown")) | {"captured_at_ns": 2**63 - 1}
+    assert "UNKNOWN" in verdict_line(Verdict.model_validate(document)).plain

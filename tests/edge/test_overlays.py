@@ -101,6 +101,17 @@ def test_the_threshold_is_in_the_middle_of_the_scale(threshold: float, scores: l
     assert scale.share(at) == pytest.approx([0, 0.5, 1], abs=1e-2)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("threshold", [1e308, -1e308])
+def test_a_threshold_beyond_float32_is_drawn_without_a_warning(
+    tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform, threshold: float
+) -> None:
+    frame = make_frame("good", 3)
+    found = inspected(tiny_bundle, "rgb", frame, tiny_belt)
+    found = dataclasses.replace(found, threshold=threshold)
+    draw_heat(base_picture(frame), found, scale_of(tiny_bundle, "rgb", found))
+
+
 def test_the_map_lands_on_the_pixels_it_is_about() -> None:
     anomaly_map = np.zeros((8, 8), np.float32)
     anomaly_map[2, 5] = 1

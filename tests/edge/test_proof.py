@@ -17,6 +17,7 @@ from loupe_edge.fakes import FunctionEngine
 from loupe_edge.proof import golden_frame, prove
 from loupe_edge.protocols import Outputs
 from loupe_models.bundle import Bundle, load_bundle
+from loupe_models.errors import BundleError
 from loupe_models.scoring import score_unit
 
 
@@ -93,3 +94,18 @@ def test_an_engine_that_gives_no_score_proves_nothing(tiny_bundle: Bundle) -> No
     for answer, reason in ((nan, "nan"), (fails, "the device is gone")):
         with pytest.raises(ProofError, match=reason):
             prove(tiny_bundle, "rgb", FunctionEngine(answer))
+
+
+def test_a_golden_frame_that_does_not_fit_names_bundle_and_picture(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    def colour_as_depth(mode: Any) -> None:
+        mode["golden"][0] |= {"depth": mode["golden"][0]["rgb"], "depth_scale_m": 0.001}
+
+    def nothing(mode: Any) -> None:
+        mode["golden"][0]["rgb"] = None
+
+    for change, says in ((colour_as_depth, "rgb_good_rgb.png.*depth must be"), (nothing, "needs")):
+        bundle = altered(tiny_bundle, tmp_path / change.__name__, change)
+        with pytest.raises(BundleError, match=rf"{bundle.path}: golden .*{says}.*; export"):
+            prove(bundle, "rgb", open_engine(bundle, "rgb"))

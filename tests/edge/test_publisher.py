@@ -74,7 +74,7 @@ def test_another_process_hears_every_verdict_in_order(
 ) -> None:
     process = listen(publisher.endpoint, "verdict/line-1/")
     assert publisher.wait_for_subscriber(20)
-    said = [make_verdict(seq=i, score=i / 7) for i in range(200)]
+    said = [make_verdict(seq=i, score=i / 700) for i in range(200)]
     for verdict in said:
         publisher.publish(verdict)
     for verdict in said:
@@ -153,9 +153,11 @@ def test_an_endpoint_in_use_is_refused_with_what_to_do(tmp_path: Path, transport
     again.close()
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://nonsense", "tcp://203.0.113.9:5555", "ipc:///no/x"])
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://nonsense", "tcp://*:70000", "tcp://203.0.113.9:5555", "ipc:///no/x"]
+)
 def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
-    with pytest.raises(StationError, match=r"publish\.endpoint: cannot bind"):
+    with pytest.raises(StationError, match=r"publish\.endpoint: .*something like"):
         ZmqPublisher(endpoint)
 
 

@@ -94,6 +94,16 @@ def test_every_mistake_is_named_on_its_own_line(tmp_path: Path) -> None:
         (LEAST.replace('"123"', "123"), "camera.serial"),
         (LEAST.replace('"line-1"', '"line/1"'), "station: "),
         (LEAST.replace('serial = "123"', ""), "camera"),
+        (LEAST + "start_timeout_s = inf\n", "camera.start_timeout_s: "),
+        (LEAST + "read_timeout_s = 1e300\n", "camera.read_timeout_s: "),
+        (LEAST + "width_px = 1000000000000\n", "camera.width_px: "),
+        (LEAST + 'streams = ["rgb", "rgb"]\n', "camera.streams: .*twice"),
+        (LEAST + '[publish]\nendpoint = "tcp://*:70000"\n', "publish.endpoint: .*65535"),
+        (LEAST + '[publish]\nendpoint = "tcp://127.0.0.1"\n', "publish.endpoint: .*host:port"),
+        (LEAST + "[metrics]\nport = 5555\n", "metrics: .*that of publish.endpoint"),
+        (LEAST + "[gate]\nregion_px = [-1, 0, 9, 9]\n", "gate.region_px.*: "),
+        (LEAST + "[gate]\nregion_px = [0, 0, 0, 9]\n", "gate.region_px.*: "),
+        (LEAST + "[limits]\ndeadline_ms = 9999999999\n", "limits.deadline_ms: "),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -138,3 +148,18 @@ def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
         check_fit(poor, tiny_bundle)
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert keys == ["engine.variant", "camera.streams", "belt"]
+
+
+def test_a_region_beyond_a_live_cameras_frame_is_refused(
+    tiny_bundle: Bundle, make_station: Callable[..., Station]
+) -> None:
+    camera = {"serial": "1", "width_px": 640, "height_px": 480}
+    check_fit(make_station(camera=camera, gate={"region_px": (540, 380, 100, 100)}), tiny_bundle)
+    beyond = make_station(camera=camera, gate={"region_px": (541, 380, 100, 100)})
+    with pytest.raises(StationError, match=r"gate\.region_px: reaches to 641x480"):
+        check_fit(beyond, tiny_bundle)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://*:*", "tcp://[::1]:5555", "ipc:///run/loupe/v"])
+def test_endpoints_of_every_kind_pass(make_station: Callable[..., Station], endpoint: str) -> None:
+    assert make_station(publish={"endpoint": endpoint}).publish.endpoint == endpoint

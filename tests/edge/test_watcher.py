@@ -31,7 +31,7 @@ def verdict_document(seq: int, *, epoch: int = EPOCH, sent_s: float = 0.0) -> di
         "camera_time": {"ns": seq, "domain": "system"},
         "decision": "defect" if seq % 2 else "good",
         "reason": "",
-        "score": 0.5,
+        "score": 1.5 if seq % 2 else 0.5,
         "threshold": 1.0,
         "p_value": 0.25,
         "mode": "rgb",
@@ -205,6 +205,20 @@ def with_(key: str, value: object) -> bytes:
         ([b"verdict/press-3/", with_("extra", 1)], "extra"),
         ([b"verdict/press-3/", with_("decision", "ok")], "decision"),
         ([b"verdict/press-3/", with_("station", "other")], "other"),
+        ([b"verdict/press-3/", with_("schema", True)], "schema True"),
+        ([b"verdict/press-3/", with_("seq", True)], "seq"),
+        ([b"verdict/press-3/", with_("seq", "1")], "seq"),
+        ([b"verdict/press-3/", with_("seq", 2**63)], "seq"),
+        ([b"verdict/press-3/", with_("captured_at_ns", 10**30)], "captured_at_ns"),
+        ([b"verdict/press-3/", with_("captured_at_ns", -1)], "captured_at_ns"),
+        ([b"verdict/press-3/", with_("expires_at_ns", 10**400)], "expires_at_ns"),
+        ([b"verdict/press-3/", with_("stage_us", {"infer": 10**400})], "stage_us.infer"),
+        ([b"verdict/press-3/", with_("part_id", "\ud800")], "not JSON"),
+        ([b"verdict/press-3/", with_("score", None)], "good without a score"),
+        ([b"verdict/press-3/", with_("score", 1.1)], "good with score 1.1 at threshold 1.0"),
+        ([b"verdict/press-3/", with_("decision", "defect")], "defect with score 0.5"),
+        ([b"verdict/press-3/", with_("decision", "unknown")], "unknown without a reason"),
+        ([b"verdict/" + b"x" * 100_000, b"{}"], "topic 'verdict/xxx"),
     ],
 )
 def test_malformed_messages_are_told_and_change_nothing(parts: list[bytes], says: str) -> None:
@@ -212,6 +226,7 @@ def test_malformed_messages_are_told_and_change_nothing(parts: list[bytes], says
     (event,) = watcher.receive(parts, at(0))
     assert event.kind == "malformed"
     assert says in event.text
+    assert len(event.text) < 400
     assert watcher.n_malformed == 1
     assert watcher.summary() == []
 

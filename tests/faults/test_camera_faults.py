@@ -23,6 +23,7 @@ from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError
 from loupe_edge.pipeline import Pipeline
 from loupe_edge.recorder import Recorder, Rig
+from loupe_edge.recording_file import read_contents
 from loupe_edge.tap import Tap
 from loupe_models.frame import Frame
 
@@ -124,6 +125,19 @@ def test_a_database_that_is_no_recording_is_refused(tmp_path: Path) -> None:
     frames, errors = replay(path)
     assert not frames
     assert [type(error) for error in errors] == [RecordingError]
+
+
+@pytest.mark.parametrize("name", [7, None, b"/image/data"])
+def test_a_database_whose_topics_have_no_names_is_refused(tmp_path: Path, name: object) -> None:
+    path = tmp_path / "other.db3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE topics (id INTEGER, name)")
+        connection.execute("CREATE TABLE messages (id INTEGER, topic_id INTEGER)")
+        connection.execute("INSERT INTO topics VALUES (1, ?)", (name,))
+        connection.execute("INSERT INTO messages VALUES (1, 1)")
+        connection.commit()
+    with pytest.raises(RecordingError, match=r"not a whole recording.*no names"):
+        read_contents(path)
 
 
 @pytest.mark.parametrize("n_good", [0, 10, 19])

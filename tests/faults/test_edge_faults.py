@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import threading
@@ -17,11 +18,17 @@ import pytest
 from loupe_edge.assembly import open_service
 from loupe_edge.capture import Ladder
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
-from loupe_edge.errors import CameraError, RecordingError, ServiceError, StationError
+from loupe_edge.errors import (
+    CameraError,
+    EngineError,
+    RecordingError,
+    ServiceError,
+    StationError,
+)
 from loupe_edge.fakes import FunctionEngine, ListCamera
 from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.publisher import ListPublisher, ZmqPublisher
-from loupe_edge.service import Service
+from loupe_edge.service import MAX_ENGINE_ERRORS, Service
 from loupe_edge.station import Station
 from loupe_edge.verdict import Heartbeat
 from loupe_models.bundle import Bundle
@@ -100,6 +107,61 @@ def test_tensors_of_the_wrong_shape_are_unknown(
         service.run()
     assert publisher.verdicts[0].decision == "unknown"
     assert "(1, 64, 32, 3)" in publisher.verdicts[0].reason
+
+
+def failing(*n_failing: int) -> FunctionEngine:
+    """An engine that fails in the calls of these numbers, and scores 0 in the others."""
+    count = itertools.count()
+
+    def answer(_: Tensors) -> Outputs:
+        if next(count) in n_failing:
+            raise EngineError("the device is lost")
+        anomaly_map = np.zeros((1, 1, 64, 64), np.float32)
+        return {"anomaly_map": anomaly_map, "image_score": np.zeros(1, np.float32)}
+
+    return FunctionEngine(answer)
+
+
+def one_by_one(service: Service, frame: Frame) -> Iterator[Frame]:
+    """Give a live station each frame only when it has answered the last."""
+    for n in range(30):
+        for _ in range(2000):
+            if service.health.last_seq >= n - 1:
+                break
+            time.sleep(0.001)
+        yield frame
+
+
+def test_an_engine_that_keeps_failing_ends_a_live_station_after_its_last_unknown(
+    make_station: MakeStation, make_frame: MakeFrame
+) -> None:
+    with opened(make_station(), [], lock_step=False) as (service, publisher):
+        service.camera = ListCamera(one_by_one(service, make_frame()))
+        with pytest.raises(EngineError, match=r"10 frames in a row .the device is lost") as ended:
+            run(service, engine=failing(*range(3, 99)))
+    assert ended.value.exit_status == 1
+    decisions = [v.decision for v in publisher.verdicts]
+    assert decisions == ["good"] * 3 + ["unknown"] * MAX_ENGINE_ERRORS
+    last = publisher.heartbeats[-1]
+    assert (last.state, last.seq) == ("fault", publisher.verdicts[-1].seq)
+
+
+def test_an_engine_that_recovers_does_not_end_it(
+    make_station: MakeStation, make_frame: MakeFrame
+) -> None:
+    all_but_every_tenth = set(range(30)) - {9, 19, 29}
+    with opened(make_station(), [], lock_step=False) as (service, publisher):
+        service.camera = ListCamera(one_by_one(service, make_frame()))
+        run(service, engine=failing(*all_but_every_tenth))
+    assert len(publisher.verdicts) == 30
+
+
+def test_a_replay_answers_every_frame_however_often_the_engine_fails(
+    make_station: MakeStation, make_frame: MakeFrame
+) -> None:
+    with opened(make_station(), [make_frame()] * 30) as (service, publisher):
+        run(service, engine=failing(*range(30)))
+    assert [v.decision for v in publisher.verdicts] == ["unknown"] * 30
 
 
 def test_a_missed_deadline_is_unknown_live_and_only_counted_in_replay(

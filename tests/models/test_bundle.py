@@ -116,6 +116,43 @@ def mirrored_belt(path: Path) -> None:
     (path / MANIFEST).write_text(json.dumps(document))
 
 
+def no_schema(path: Path) -> None:
+    edit_manifest(path, '"schema_version":1,', "")
+
+
+def schema_is_true(path: Path) -> None:
+    edit_manifest(path, '"schema_version":1', '"schema_version":true')
+
+
+def schema_is_a_fraction(path: Path) -> None:
+    edit_manifest(path, '"schema_version":1', '"schema_version":1.0')
+
+
+def threshold_is_text(path: Path) -> None:
+    edit_threshold(path, value="0.2")
+
+
+def rank_beyond_the_parts(path: Path) -> None:
+    edit_threshold(path, rank=41)
+
+
+def golden_region_outside(path: Path) -> None:
+    document = json.loads((path / MANIFEST).read_text())
+    document["modes"]["rgb"]["golden"][0]["rect_px"][0] = -1
+    (path / MANIFEST).write_text(json.dumps(document))
+
+
+def symlinked_manifest(path: Path) -> None:
+    shutil.move(path / MANIFEST, path.parent / MANIFEST)
+    (path / MANIFEST).symlink_to(path.parent / MANIFEST)
+
+
+def edit_threshold(path: Path, **fields: object) -> None:
+    document = json.loads((path / MANIFEST).read_text())
+    document["modes"]["rgb"]["threshold"] |= fields
+    (path / MANIFEST).write_text(json.dumps(document))
+
+
 def key_twice(path: Path) -> None:
     edit_manifest(path, '"schema_version":1', '"schema_version":1,"schema_version":1')
 
@@ -145,6 +182,13 @@ SPOILT: list[tuple[Callable[[Path], None], str]] = [
     (unknown_key, "colour: Extra inputs are not permitted"),
     (mirrored_belt, "belt_from_camera: .*not a rotation"),
     (key_twice, "a key appears twice"),
+    (no_schema, "schema_version is None, not a whole number"),
+    (schema_is_true, "schema_version is True, not a whole number"),
+    (schema_is_a_fraction, "schema_version is 1.0, not a whole number"),
+    (threshold_is_text, "modes.rgb.threshold.value: .*valid number"),
+    (rank_beyond_the_parts, "modes.rgb.threshold: .*rank 41 of 40 parts"),
+    (golden_region_outside, "golden.0.rect_px"),
+    (symlinked_manifest, "manifest.json is a link"),
 ]
 
 
@@ -169,7 +213,7 @@ def test_a_graph_that_breaks_the_contract_is_refused_at_load(copy: Path) -> None
     swapped = json.loads((copy / MANIFEST).read_text())
     swapped["modes"]["rgb"]["variants"]["fp32"]["file"] = "depth.fp32.onnx"
     (copy / MANIFEST).write_text(json.dumps(swapped))
-    with pytest.raises(GraphError, match=r"depth\.fp32\.onnx: inputs"):
+    with pytest.raises(GraphError, match=rf"{copy}: depth\.fp32\.onnx: inputs .*; export"):
         load_bundle(copy)
 
 

@@ -81,13 +81,20 @@ def test_the_labels_rectangle_wins() -> None:
     assert gate(unplaced, spec(occupied=BY_COLOUR)) is None
 
 
-@pytest.mark.parametrize(
-    "rect",
-    [(-1, 0, 9, 9), (0, -1, 9, 9), (0, 0, 161, 9), (0, 0, 9, 121), (155, 0, 9, 9), (0, 0, 0, 9)],
-)
+@pytest.mark.parametrize("rect", [(0, 0, 161, 9), (0, 0, 9, 121), (155, 0, 9, 9)])
 def test_a_region_outside_the_frame_is_an_error(rect: tuple[int, int, int, int]) -> None:
     with pytest.raises(FrameError, match="does not lie inside a 160x120 frame"):
         gate(frame_with_part(60), spec(region_px=rect))
+
+
+@pytest.mark.parametrize("rect", [(-1, 0, 9, 9), (0, -1, 9, 9), (0, 0, 0, 9), (0, 0, 9, 10**40)])
+def test_a_region_that_is_in_no_frame_is_no_region(rect: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValidationError, match="region_px"):
+        spec(region_px=rect)
+
+
+@pytest.mark.parametrize("rect", [(-1, 0, 9, 9), (0, 0, 161, 9), (0, 0, 0, 9)])
+def test_a_label_outside_the_frame_is_an_error(rect: tuple[int, int, int, int]) -> None:
     with pytest.raises(FrameError, match="does not lie inside"):
         gate(frame_with_part(60).with_label(Label(rect_px=Rect(*rect))), GateSpec())
 

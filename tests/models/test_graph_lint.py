@@ -216,3 +216,16 @@ def test_the_outputs_are_the_two_of_the_contract(
     path.write_bytes(model.SerializeToString())
     with pytest.raises(GraphError, match=message):
         lint_graph(path, INPUTS, outputs)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 0, 0), (1, 1, -1, SIDE), (1, 1, 2**14, 2**14 + 1), (1, 1, 10**9, 10**9)]
+)
+def test_a_map_that_no_device_has_memory_for_is_refused(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    outputs = (OUTPUTS[0].model_copy(update={"shape": shape}), OUTPUTS[1])
+    path = tmp_path / "rgb.fp32.onnx"
+    path.write_bytes(good_model().SerializeToString())
+    with pytest.raises(GraphError, match=r"anomaly_map is .*1 to 268,435,456 elements"):
+        lint_graph(path, INPUTS, outputs)

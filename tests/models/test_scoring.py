@@ -84,3 +84,10 @@ def test_only_the_twenty_strongest_are_told() -> None:
     assert len(regions) == MAX_REGIONS
     assert [r.peak for r in regions] == sorted((r.peak for r in regions), reverse=True)
     assert regions[0].peak == pytest.approx(0.99)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("threshold", "n"), [(1e308, 0), (-1e308, 1)])
+def test_a_threshold_beyond_float32_is_compared_without_a_warning(threshold: float, n: int) -> None:
+    regions = find_regions(np.zeros((4, 5), np.float32), threshold, SAME, (5, 4))
+    assert len(regions) == n

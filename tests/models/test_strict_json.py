@@ -19,8 +19,22 @@ from loupe_models.strict_json import loads
         (b"\xff\xfe", "utf-8"),
         ('{"a": 1}'.encode("utf-16"), "utf-8"),
         ("[" * 200_000, "nested too deeply"),
+        (r'{"a": "\ud800"}', "surrogates"),
+        (r'{"\udc00": 1}', "surrogates"),
     ],
-    ids=["empty", "nan", "infinity", "1e999", "twice", "tail", "bytes", "utf-16", "deep"],
+    ids=[
+        "empty",
+        "nan",
+        "infinity",
+        "1e999",
+        "twice",
+        "tail",
+        "bytes",
+        "utf-16",
+        "deep",
+        "half a pair",
+        "half a pair as a key",
+    ],
 )
 def test_what_is_not_json_is_refused(raw: str | bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -28,4 +42,5 @@ def test_what_is_not_json_is_refused(raw: str | bytes, message: str) -> None:
 
 
 def test_what_is_json_is_read() -> None:
+    assert loads(r'"\ud83d\ude00"') == "\U0001f600"
     assert loads('{"ä": [1, 2.5, null, true]}'.encode()) == {"ä": [1, 2.5, None, True]}
