@@ -44,8 +44,9 @@ def test_a_second_run_is_refused_at_once_and_a_killed_one_leaves_no_lock(tmp_pat
     assert not out.exists()  # nothing was begun in it
 
 
+@pytest.mark.usefixtures("spots")
 def test_a_folder_of_other_things_is_left_as_it_is(
-    spots: object, recipe_file: Path, plain_folder: Path, tmp_path: Path
+    recipe_file: Path, plain_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "letters"
     out.mkdir()
@@ -55,8 +56,9 @@ def test_a_folder_of_other_things_is_left_as_it_is(
     assert [f.name for f in out.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.usefixtures("spots")
 def test_what_a_kill_left_half_made_is_cleared_away(
-    spots: object, recipe_file: Path, plain_folder: Path, tmp_path: Path
+    recipe_file: Path, plain_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     out.mkdir()
@@ -68,8 +70,9 @@ def test_what_a_kill_left_half_made_is_cleared_away(
     assert not [f for f in out.iterdir() if f.name.startswith(".") and f.name != LOCK]
 
 
+@pytest.mark.usefixtures("spots")
 def test_a_new_bundle_that_cannot_be_made_leaves_the_old_one(
-    spots: object, recipe_file: Path, plain_folder: Path, tmp_path: Path,
+    recipe_file: Path, plain_folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     run = train(recipe_file, tmp_path / "run", QUIET, plain_folder)
