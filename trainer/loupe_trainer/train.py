@@ -15,7 +15,7 @@ from loupe_trainer.bundling import Measured, Origin, make_bundle, public_config
 from loupe_trainer.cache import Samples, View, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
-from loupe_trainer.errors import RecipeError, RunError
+from loupe_trainer.errors import DataError, RecipeError, RunError, SplitError
 from loupe_trainer.evaluate import Exam
 from loupe_trainer.evaluating import evaluate_into
 from loupe_trainer.golden import MARGIN_TOLERANCES, GoldenFrame, GoldenRule, choose_golden
@@ -30,7 +30,7 @@ from loupe_trainer.progress import Progress
 from loupe_trainer.recipe import Recipe, load_recipe, parse_recipe
 from loupe_trainer.run import RunFolder
 from loupe_trainer.scorer import Scorer
-from loupe_trainer.split import Split, split_parts, write_split
+from loupe_trainer.split import LEARNING, Split, split_parts, write_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,15 @@ def make_plan(recipe: Recipe, recipe_file: Path, place: Path | None, progress: P
         )
     data = open_data(where, reading(recipe))
     index = index_data(data, progress)
-    split = split_parts(index.items, recipe.split, recipe.threshold, recipe.seed)
+    try:
+        split = split_parts(index.items, recipe.split, recipe.threshold, recipe.seed)
+    except SplitError as error:
+        if not index.n_copies:
+            raise
+        raise SplitError(
+            f"{error} ({index.n_copies + index.n_originals} of the {len(index.items)} files hold "
+            f"the same bytes as another, and count as {index.n_originals})"
+        ) from error
     view = View(
         gate=recipe.gate,
         preprocess=recipe.preprocess or method.preprocess(),
@@ -228,11 +236,17 @@ def _samples(plan: Plan, run: RunFolder, progress: Progress) -> Samples:
     samples = cache_tensors(
         run.cache, plan.data, plan.split.learning, plan.view, plan.index.data_sha256, progress
     )
-    for role in ("fit", "quantiles", "threshold"):
-        items = plan.split.fit if role == "fit" else plan.split.role(role)
-        if not len(samples.of(items)):
+    for role in LEARNING:
+        seen = samples.of(plan.split.role(role))
+        if not len(seen):
             raise RunError(
                 f"the gate saw no whole part in the {role} frames: mend [gate] in the recipe"
+            )
+        if seen.are_alike():
+            raise DataError(
+                f"all {len(seen)} {role} frames are the same, pixel by pixel, as the network sees "
+                f"them: nothing can be learnt of how good parts differ; give a picture of each of "
+                f"many parts, not copies of one, and look at what [gate] and [preprocess] cut out"
             )
     return samples
 
