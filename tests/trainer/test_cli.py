@@ -97,6 +97,31 @@ def test_train_evaluate_export_report(
         (["evaluate", "{tmp}/absent", "{good}"], "not a folder; give the folder that holds"),
         (["export", "{tmp}"], "no readable run.json"),
         (["report", "{tmp}"], "no readable run.json"),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--set", "seed=4294967296"],
+            "seed: Input should be",
+        ),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--set", "steps=10000001"],
+            "steps: Input should be",
+        ),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--set", "n_pictures=10001"],
+            "n_pictures: Input should be less",
+        ),
+        (
+            [
+                "train",
+                "{recipe}",
+                "--data",
+                "{good}",
+                "--set",
+                "method=efficientad",
+                "--set",
+                "fit.n_penalty_pictures=10001",
+            ],
+            "n_penalty_pictures: Input should be less",
+        ),
         (["pretrain", "--out", "{tmp}/one"], "is a folder; give --out the name of a file"),
         (["pretrain", "--out", "{recipe}/t"], "recipe.toml is a file, not a folder"),
         (["pretrain", "--out", "{tmp}/" + "n" * 256], "too long"),
