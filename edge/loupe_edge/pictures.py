@@ -165,7 +165,7 @@ def read_index(path: Path) -> list[Picture]:
             line = _Line.model_validate(loads(text))
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            key = ".".join(str(part) for part in first["loc"]) or "the line"
             is_unknown = first["type"] == "extra_forbidden"
             reason = f"unknown key; {KEYS} are read" if is_unknown else first["msg"]
             raise BadInputError(f"{path}:{number}: {key}: {reason}") from error
