@@ -48,19 +48,26 @@ def put_folder(made: Path, place: Path) -> None:
 
     Args:
         made: On the same disk as `place`.
-        place: Need not exist.
+        place: Need not exist; a link there is replaced, what it leads to is left alone.
     """
     if not place.exists():
         made.rename(place)
         return
     if _exchange(made, place):
-        shutil.rmtree(made)
+        _remove(made)
         return
     aside = place.with_name(f".{place.name}{BEFORE}")
     shutil.rmtree(aside, ignore_errors=True)
     place.rename(aside)
     made.rename(place)
-    shutil.rmtree(aside)
+    _remove(aside)
+
+
+def _remove(old: Path) -> None:
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -45,6 +45,13 @@ def test_a_folder_replaces_another(
     assert [f.name for f in place.iterdir()] == ["second"]
     assert list(tmp_path.iterdir()) == [place]
 
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    put_folder(_folder(tmp_path / "c", "third"), place)
+    assert [f.name for f in place.iterdir()] == ["third"]
+    assert not place.is_symlink()
+    assert [f.name for f in (tmp_path / "elsewhere").iterdir()] == ["second"]
+
 
 def test_a_failed_write_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "file").touch()

@@ -113,7 +113,7 @@ def _require_own(out: Path) -> None:
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
     """Give a folder to fill that takes the place of `out` once nothing has failed."""
-    out = out.absolute()
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
