@@ -55,7 +55,7 @@ def read_labels(recording: Path) -> Labels:
     """Read a recording's labels; none where there is no labels file.
 
     Raises:
-        RecordingError: A line is not a label.
+        RecordingError: A line is not a label, or a frame has two.
     """
     path = labels_path(recording)
     if not path.is_file():
@@ -70,6 +70,10 @@ def read_labels(recording: Path) -> Labels:
             entry = LabelLine.model_validate(loads(line))
         except (ValueError, ValidationError) as error:
             raise RecordingError(f"{path}:{number}: not a label ({error}); record again") from error
+        if (entry.frame, entry.camera_ns) in by_frame:
+            raise RecordingError(
+                f"{path}:{number}: frame {entry.frame} is labelled twice; keep the true line"
+            )
         by_frame[entry.frame, entry.camera_ns] = entry.label
     return Labels(by_frame)
 

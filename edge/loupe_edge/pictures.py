@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from loupe_calibration.errors import BadInputError
 from loupe_models.strict_json import loads
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+KEYS = "filename, label, label_name, clsname, maskname, mask_cut, part"
 MASK_CUT = 127  # masks saved as JPEG, or resampled, are not strictly 0 and 255
 DEPTH_UNIT_M = 0.001  # of pictures and arrays in metres, once recorded; a RealSense's own default
 
@@ -33,6 +34,7 @@ class Picture:
         mask: Truth, where there is any: a picture, or a folder of pictures.
         part: The physical part; the file's name where the line does not say.
         mask_cut: A pixel of the mask above this is part of a defect.
+        line: Its number in the index, from 1; None where there is no index.
     """
 
     file: Path
@@ -42,18 +44,36 @@ class Picture:
     mask: Path | None
     part: str
     mask_cut: int = MASK_CUT
+    line: int | None = None
+
+
+def _as_a_file_system_takes_it(text: str) -> str:
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(f"{text!r} holds what no name can hold; mend the line")
+    return text
+
+
+_Name = Annotated[str, AfterValidator(_as_a_file_system_takes_it)]
 
 
 class _Line(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    """A key that is mistyped must not pass for one that is left out: a defect would be unlabelled.
 
-    filename: str
+    The last three keys are the trainer's, of a split's files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filename: _Name
     label: Literal[0, 1] | None = None
-    label_name: str | None = None
-    clsname: str = ""
-    maskname: str | None = None
+    label_name: _Name | None = None
+    clsname: _Name = ""
+    maskname: _Name | None = None
     mask_cut: int = Field(default=MASK_CUT, ge=0, le=254)
-    part: str | None = None
+    part: _Name | None = None
+    sha256: str | None = None
+    frame: int | None = None
+    camera_ns: int | None = None
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -127,11 +147,11 @@ def read_index(path: Path) -> list[Picture]:
     """Read a JSON Lines index: filename, label 0/1, label_name, clsname, maskname, mask_cut, part.
 
     Args:
-        path: File names in it are absolute or relative to its folder; unknown keys are passed
-            over, since other tools write them.
+        path: File names in it are absolute or relative to its folder; the keys `sha256`, `frame`
+            and `camera_ns` that a run's split has are passed over.
 
     Raises:
-        BadInputError: Not readable, or a line that is no such object.
+        BadInputError: Not readable, or a line that is no such object or has another key.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -145,15 +165,17 @@ def read_index(path: Path) -> list[Picture]:
             line = _Line.model_validate(loads(text))
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise BadInputError(f"{path}:{number}: {key}: {first['msg']}") from error
+            key = ".".join(str(part) for part in first["loc"]) or "the line"
+            is_unknown = first["type"] == "extra_forbidden"
+            reason = f"unknown key; {KEYS} are read" if is_unknown else first["msg"]
+            raise BadInputError(f"{path}:{number}: {key}: {reason}") from error
         except ValueError as error:
             raise BadInputError(f"{path}:{number}: not a JSON object: {error}") from error
-        pictures.append(_picture(path.parent, line))
+        pictures.append(_picture(path.parent, line, number))
     return pictures
 
 
-def _picture(folder: Path, line: _Line) -> Picture:
+def _picture(folder: Path, line: _Line, number: int) -> Picture:
     kinds: dict[int | None, Literal["good", "defect"] | None] = {None: None, 0: "good", 1: "defect"}
     kind = kinds[line.label]
     return Picture(
@@ -164,6 +186,7 @@ def _picture(folder: Path, line: _Line) -> Picture:
         mask=None if line.maskname is None else folder / line.maskname,
         part=line.part if line.part is not None else line.filename,
         mask_cut=line.mask_cut,
+        line=number,
     )
 
 

@@ -45,6 +45,7 @@ class Recorder:
         self.fps = fps
         self.n_frames = 0
         self._labels: list[tuple[int, int, Label]] = []
+        self._is_labelled = False
         self._times_ns: dict[Stream, list[int]] = {"rgb": [], "depth": []}
         self._folder = _hidden_folder(path)
         self._making = self._folder / path.name
@@ -69,7 +70,8 @@ class Recorder:
         Args:
             rgb: (H, W, 3) uint8 of the rig's size.
             depth: (H, W) uint16 of the rig's size, device units, 0 means no measurement.
-            label: What is known of the frame; its `mask` is filled in.
+            label: What is known of the frame; its `mask` is filled in. Once one frame has a
+                label, every frame has a line in the file, so that a missing line is damage.
             mask: Truth, (H, W) of the frame.
 
         Raises:
@@ -82,10 +84,10 @@ class Recorder:
         time_ns = sdk_ns(timestamp_ms)
         self._times_ns["rgb"] += [time_ns] * (rgb is not None)
         self._times_ns["depth"] += [time_ns] * (depth is not None)
-        if label is not None:
-            if mask is not None:
-                label = replace(label, mask=self._write_mask(mask))
-            self._labels.append((self.n_frames, time_ns, label))
+        self._is_labelled |= label is not None
+        if label is not None and mask is not None:
+            label = replace(label, mask=self._write_mask(mask))
+        self._labels.append((self.n_frames, time_ns, label or Label()))
         return self.n_frames
 
     def close(self) -> None:
@@ -139,12 +141,15 @@ class Recorder:
     def _move_into_place(self) -> None:
         """Move the recording last: where it stands, its labels and masks stand too."""
         masks, labels = masks_path(self.path), labels_path(self.path)
-        (self._folder / labels.name).write_text(label_lines(self._labels), encoding="utf-8")
+        if self._is_labelled:
+            (self._folder / labels.name).write_text(label_lines(self._labels), encoding="utf-8")
         if masks.exists():
             shutil.rmtree(masks)
         if (self._folder / masks.name).exists():
             (self._folder / masks.name).rename(masks)
-        (self._folder / labels.name).replace(labels)
+        labels.unlink(missing_ok=True)
+        if self._is_labelled:
+            (self._folder / labels.name).replace(labels)
         self._making.replace(self.path)
 
 

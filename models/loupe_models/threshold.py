@@ -51,7 +51,7 @@ def parts_needed(false_reject_rate: float, confidence: float = 0.95) -> int:
             f"a false-reject rate and its confidence lie between 0 and 1, such as 0.05 and 0.95; "
             f"got {false_reject_rate} and {confidence}"
         )
-    return math.ceil(math.log(1 - confidence) / math.log(1 - false_reject_rate))
+    return max(1, math.ceil(math.log1p(-confidence) / math.log1p(-false_reject_rate)))
 
 
 def rate_carried(n_parts: int, confidence: float = 0.95) -> float:

@@ -68,6 +68,13 @@ def test_a_line_that_is_no_label_is_named(tmp_path: Path, line: str) -> None:
         read_labels(tmp_path / "a.db3")
 
 
+def test_a_frame_that_is_labelled_twice_is_named(tmp_path: Path) -> None:
+    twice = label_lines([(1, 5, FULL), (2, 9, Label()), (1, 5, Label(kind="good"))])
+    labels_path(tmp_path / "a.db3").write_text(twice)
+    with pytest.raises(RecordingError, match=r"a\.labels\.jsonl:3: frame 1 is labelled twice"):
+        read_labels(tmp_path / "a.db3")
+
+
 def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
     labels_path(tmp_path / "a.db3").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecordingError, match=r"a\.labels\.jsonl"):

@@ -66,7 +66,8 @@ def test_labels_and_masks_come_into_place_with_the_recording(tmp_path: Path) -> 
         assert not path.exists()
         assert not labels_path(path).exists()
     labels = read_labels(path)
-    assert len(labels) == 2
+    assert len(labels) == 3
+    assert labels.get(2, 66_667_000) == Label()  # nothing is known of it, and that is said
     third = labels.get(3, 100_000_000)
     assert third is not None
     assert third.defect == "dent"

@@ -103,3 +103,9 @@ def test_no_parts_carry_nothing() -> None:
         rate_carried(0)
     with pytest.raises(ThresholdError, match="needs good parts"):
         rate_carried(5, confidence=1.0)
+
+
+def test_a_promise_that_nobody_can_carry_is_counted_all_the_same() -> None:
+    assert parts_needed(1e-300) > 10**300
+    assert parts_needed(0.05, 1e-300) == 1
+    assert parts_needed(1e-12) == pytest.approx(2.9957e12, rel=1e-4)

@@ -1,4 +1,7 @@
+import errno
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -6,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from loupe_calibration.errors import FaultError
 from loupe_models.frame import Frame, Rect
 from loupe_models.gate import ByColour, GateSpec
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
@@ -14,10 +18,21 @@ from loupe_trainer.cache import View, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
-from loupe_trainer.progress import SilentProgress
+from loupe_trainer.progress import SilentProgress, Task
 
 QUIET = SilentProgress()
 SHA = "0" * 64
+
+
+class Told(SilentProgress):
+    """Remembers what it was told of."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
+        self.names.append(name)
+        return super().task(name, total, done)
 
 
 def view(side: int = 32, gate: GateSpec | None = None) -> View:
@@ -118,6 +133,49 @@ def test_a_full_disk_is_told_beforehand(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "MAX_CACHE_BYTES", 10_000)
-    with pytest.raises(DataError, match=r"has room for 0\.0 GB"):
+    with pytest.raises(DataError, match=r"take 0\.2 MB of cache, and .* room for 0\.0 MB"):
         cache_tensors(tmp_path / "c", data, data.items, view(), SHA, QUIET)
     assert not list(Path(tmp_path / "c").rglob("*.npy"))
+
+
+@pytest.mark.parametrize("damage", ["cut off", "no array", "no keys", "other keys", "too few"])
+def test_a_damaged_cache_is_made_again_and_said_so(
+    data: DataSet, tmp_path: Path, damage: str
+) -> None:
+    whole = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)
+    (place,) = (tmp_path / "c").iterdir()
+    array, keys = place / "rgb.npy", place / "keys.json"
+    content, pixels = array.read_bytes(), np.load(array)
+    if damage in {"cut off", "no array", "too few"}:
+        array.unlink()  # `whole` is mapped to it
+    if damage == "cut off":
+        array.write_bytes(content[:5000])
+    elif damage == "no keys":
+        keys.write_bytes(b"")
+    elif damage == "other keys":
+        keys.write_text(keys.read_text().replace("00", "xx"))
+    elif damage == "too few":
+        np.save(array, pixels[:3])
+    told = Told()
+    again = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, told)
+    assert again.items == whole.items
+    np.testing.assert_array_equal(again[4]["rgb"], whole[4]["rgb"])
+    assert told.names == [f"{place.name} in the cache is damaged: reading and preprocessing again"]
+
+
+def test_a_disk_that_fills_up_is_a_message_and_leaves_nothing(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(FaultError, match=r"the disk is full: the cache of 80 frames takes 0\.2 MB"):
+        cache_tensors(tmp_path / "c", data, data.items, view(), SHA, QUIET)
+    assert not list((tmp_path / "c").iterdir())
+
+
+def test_a_cache_has_no_holes(data: DataSet, tmp_path: Path) -> None:
+    cache_tensors(tmp_path / "c", data, data.items, view(64), SHA, QUIET)
+    (file,) = (tmp_path / "c").rglob("rgb.npy")
+    assert file.stat().st_blocks * 512 >= file.stat().st_size

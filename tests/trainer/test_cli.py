@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -54,6 +55,15 @@ def test_train_evaluate_export_report(
     assert metrics == json.loads((out / "evaluation" / "metrics.json").read_text())
 
     test = out / "split" / "test.jsonl"
+    before = (out / "evaluation" / "metrics.json").stat().st_ino
+    assert typed("evaluate", out / "bundle", test)[0] == 0
+    assert (out / "evaluation-test" / "report.html").is_file()
+    assert (out / "evaluation" / "metrics.json").stat().st_ino == before  # the run's own
+
+    status, told = typed("evaluate", out / "bundle", test, "--out", mvtec_folder)
+    assert status == 2
+    assert "holds other things (ground_truth, test, train); give --out a new folder" in told
+
     status, told = typed("evaluate", out / "bundle", test, "--also", out / "bundle")
     assert status == 2
     assert "2 bundles say little of how seeds differ: give 3 at least" in told
@@ -87,6 +97,35 @@ def test_train_evaluate_export_report(
         (["evaluate", "{tmp}/absent", "{good}"], "not a folder; give the folder that holds"),
         (["export", "{tmp}"], "no readable run.json"),
         (["report", "{tmp}"], "no readable run.json"),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--set", "seed=4294967296"],
+            "seed: Input should be",
+        ),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--set", "steps=10000001"],
+            "steps: Input should be",
+        ),
+        (
+            ["pretrain", "--out", "{tmp}/t", "--set", "n_pictures=10001"],
+            "n_pictures: Input should be less",
+        ),
+        (
+            [
+                "train",
+                "{recipe}",
+                "--data",
+                "{good}",
+                "--set",
+                "method=efficientad",
+                "--set",
+                "fit.n_penalty_pictures=10001",
+            ],
+            "n_penalty_pictures: Input should be less",
+        ),
+        (["pretrain", "--out", "{tmp}/one"], "is a folder; give --out the name of a file"),
+        (["pretrain", "--out", "{recipe}/t"], "recipe.toml is a file, not a folder"),
+        (["pretrain", "--out", "{tmp}/" + "n" * 256], "too long"),
+        (["evaluate", "{tmp}/" + "n" * 256, "{good}"], "give a shorter name"),
         (["pretrain", "--out", "{tmp}/t", "--set", "stepps=1"], "stepps: unknown key"),
         (["pretrain", "--out", "{tmp}/t", "--backbone", "alexnet"], "backbone"),
         (
@@ -203,3 +242,51 @@ def test_an_interrupted_run_says_how_to_go_on(plain_folder: Path, tmp_path: Path
         _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told.decode()
     assert b"the same command, with the same --out, continues" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "says"),
+    [
+        (
+            ["train", "{recipe}", "--data", "{good}", "--out", "{tmp}/r"],
+            "train.index_data",
+            "loupe-trainer: interrupted; the same command, with the same --out, continues",
+        ),
+        (["pretrain", "--out", "{tmp}/t"], "teachers.pretrain.open_corpus", "continues"),
+        (["evaluate", "{tmp}/b", "{good}"], "evaluating.load_bundle", "loupe-trainer: interrupted"),
+        (["report", "{tmp}/b"], "run.RunFolder.read", "loupe-trainer: interrupted"),
+    ],
+)
+@pytest.mark.usefixtures("spots")
+def test_only_what_continues_is_said_to(
+    typed: Typed, words: list[str], where: str, says: str, recipe_file: Path, plain_folder: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"loupe_trainer.{where}", stop)
+    places = {"tmp": tmp_path, "recipe": recipe_file, "good": plain_folder}
+    status, told = typed(*(w.format(**places) for w in words))
+    assert status == 130
+    assert told.endswith(says)
+
+
+@pytest.mark.usefixtures("spots")
+def test_a_full_disk_is_named_and_leaves_the_old_evaluation(
+    typed: Typed, recipe_file: Path, plain_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    out = tmp_path / "run"
+    assert typed("train", recipe_file, "--data", plain_folder, "--out", out)[0] == 0
+    before = {f.name: f.stat().st_ino for f in (out / "evaluation").iterdir()}
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("loupe_trainer.evaluating.write_report", full)
+    status, told = typed("report", out)
+    assert status == 1
+    assert "report.html: No space left on device: the disk is full: make room" in told
+    assert {f.name: f.stat().st_ino for f in (out / "evaluation").iterdir()} == before
+    assert not list(out.glob(".evaluation*"))

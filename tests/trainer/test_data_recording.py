@@ -118,6 +118,26 @@ def test_a_damaged_recording_and_a_damaged_belt(tmp_path: Path) -> None:
         open_data(tmp_path / "bad.db3", Reading())
 
 
+@pytest.mark.parametrize("n_kept", [0, 1, 64, 127])
+def test_labels_of_some_frames_only_are_refused(
+    labelled: Path, tmp_path: Path, n_kept: int
+) -> None:
+    copy = tmp_path / "copy.db3"
+    shutil.copy(labelled, copy)
+    lines = labelled.with_suffix(".labels.jsonl").read_text().splitlines(keepends=True)
+    copy.with_suffix(".labels.jsonl").write_text("".join(lines[:n_kept]))
+    seen = Reading(gate=GateSpec(occupied=ByColour(belt_rgb=BELT_RGB)))
+    with pytest.raises(DataError, match=f"labels {n_kept} of the recording's 128 frames"):
+        open_data(copy, seen)
+    copy.with_suffix(".labels.jsonl").write_text("".join(lines))
+    assert len(open_data(copy, seen).items) == 128
+
+
+def test_a_folder_is_no_recording(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a folder, not a recording"):
+        open_data(tmp_path, Reading(reader="recording"))
+
+
 @pytest.mark.usefixtures("spots")
 def test_a_run_on_a_recording(labelled: Path, recipe_file: Path, tmp_path: Path) -> None:
     run = train(recipe_file, tmp_path / "run", QUIET, labelled)

@@ -30,6 +30,26 @@ def test_defaults(tmp_path: Path) -> None:
         (MINIMAL + "colour = 1\n", "colour: unknown key"),
         (MINIMAL + "[threshold]\nfalse_reject_rate = 2\n", "threshold.false_reject_rate"),
         (MINIMAL + "seed = -1\n", "seed"),
+        (
+            MINIMAL + "seed = 9223372036854775808\n",
+            "seed: Input should be less",
+        ),
+        (
+            MINIMAL + "[split]\nseed = 9999999999\n",
+            "split.seed: Input should be less",
+        ),
+        (
+            MINIMAL + "[split]\nfit = 1e308\n",
+            "split.fit: Input should be less",
+        ),
+        (
+            MINIMAL + "[split]\nthreshold = 1e-300\n",
+            "split.threshold: Input should be greater",
+        ),
+        (
+            MINIMAL + "[threshold]\nfalse_reject_rate = 1e-300\n",
+            "reject_rate: Input should be greater",
+        ),
         (MINIMAL + "[data]\nreader = 'mvtek'\n", "data.reader"),
         ('method = "efficientad"\n', "name: Field required"),
         ("name = \n", "not valid TOML"),

@@ -220,8 +220,23 @@ def test_copies_of_one_picture_are_one_part(
     content = (plain_folder / "000.png").read_bytes()
     for i in range(50):
         (folder / f"{i}.png").write_bytes(content)
-    with pytest.raises(SplitError, match=r"^1 good part, "):
+    says = r"^1 good part, .* \(50 of the 50 files hold the same bytes as another, and count as 1\)"
+    with pytest.raises(SplitError, match=says):
         train(recipe_file, tmp_path / "run", QUIET, folder)
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_do_not_differ_are_refused_before_they_are_learnt(
+    recipe_file: Path, spots: Any, plain_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "alike"
+    folder.mkdir()
+    content = (plain_folder / "000.png").read_bytes()
+    for i in range(80):
+        (folder / f"{i}.png").write_bytes(content + b"%d" % i)  # other bytes, the same pixels
+    with pytest.raises(DataError, match="all 24 fit frames are the same, pixel by pixel"):
+        train(recipe_file, tmp_path / "run", QUIET, folder)
+    assert spots.fits == 0
 
 
 def test_a_good_picture_that_is_a_copy_of_a_defect(

@@ -17,6 +17,7 @@ from loupe_trainer.benchmark_summary import NOTHING, Row, Summary, summary_docum
 from loupe_trainer.bundling import public_config
 from loupe_trainer.data.layout import categories, reader_of
 from loupe_trainer.errors import DataError, RecipeError, RunError, WeightsError
+from loupe_trainer.places import require_folder
 from loupe_trainer.progress import Progress
 from loupe_trainer.published_results import Figures, Published, find_published
 from loupe_trainer.recipe import Recipe, load_recipe
@@ -57,6 +58,7 @@ def train_all(
     found = categories(place_of(recipe, recipe_file, place))
     table = _table(recipe, found)
     folder = out or Path("runs") / recipe.name
+    require_folder(folder)
     rows = []
     for i, (category, where) in enumerate(found.items(), 1):
         tell(f"[{i}/{len(found)}] {category}")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from loupe_calibration.errors import FaultError
 from loupe_calibration.transform import Transform
 from loupe_models.atomic import write_text
 from loupe_models.frame import Frame
@@ -29,6 +31,7 @@ from loupe_trainer.tracked import tracked
 
 MAX_CACHE_BYTES = 50_000_000_000
 KEYS = "keys.json"
+MB = 1_000_000
 
 
 class View(BaseModel):
@@ -76,6 +79,15 @@ class Samples(Sequence[Mapping[str, npt.NDArray[np.generic]]]):
         row = self.rows[i]
         return {name: np.array(array[row : row + 1]) for name, array in self.arrays.items()}
 
+    def are_alike(self) -> bool:
+        """Whether there are several samples, all the same; looks no further than needed."""
+        first = self[0]
+        return len(self) > 1 and all(
+            np.array_equal(array[row], first[name][0])
+            for row in self.rows[1:]
+            for name, array in self.arrays.items()
+        )
+
     def of(self, items: Sequence[Item]) -> Samples:
         """Give the samples of some items, less those in which the gate saw no part."""
         row_of = {item.key: row for item, row in zip(self.items, self.rows, strict=True)}
@@ -90,7 +102,7 @@ def cache_tensors(
     """Read the tensors of some items from the cache, making it first where it is not there.
 
     Args:
-        folder: Holds one cache; another view or other data replace it.
+        folder: Holds one cache; another view or other data replace it, and so does damage.
         data: Where the items come from.
         items: To be cached, in any order.
         view: How frames are looked at.
@@ -99,21 +111,48 @@ def cache_tensors(
 
     Raises:
         DataError: No room, or the gate saw no part in any frame.
+        FaultError: The disk filled up meanwhile.
     """
     place = folder / _key(items, view, data_sha256)
-    if not (place / KEYS).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _make(place, data, items, view, progress)
-    keys = loads((place / KEYS).read_bytes())
-    if not isinstance(keys, list):
-        raise DataError(f"{place / KEYS}: not a list; delete {folder}")
-    by_key = {item.key: item for item in items}
+    what = "reading and preprocessing"
+    if place.exists():
+        try:
+            return _open(place, items)
+        except (OSError, ValueError, LookupError):  # as a kill or a full disk leaves it
+            what = f"{place.name} in the cache is damaged: {what} again"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    frames = tracked(progress, data.frames(items), what, len(items))
+    _make(place, frames, len(items), view)
+    return _open(place, items)
+
+
+class _Told(BaseModel):
+    """What `keys.json` says: the items, in the order of the rows, and the arrays."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keys: tuple[str, ...] = Field(min_length=1)
+    tensors: tuple[str, ...] = Field(min_length=1)
+
+
+def _open(place: Path, items: Sequence[Item]) -> Samples:
+    """Map what `_make` wrote.
+
+    Raises:
+        OSError: A file is missing.
+        ValueError: A file is cut off.
+        LookupError: The files do not belong together.
+    """
+    told = _Told.model_validate(loads((place / KEYS).read_bytes()))
     arrays = {
-        file.stem: np.load(file, mmap_mode="r", allow_pickle=False)
-        for file in sorted(place.glob("*.npy"))
+        name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in told.tensors
     }
-    return Samples(tuple(by_key[str(key)] for key in keys), arrays, tuple(range(len(keys))))
+    if any(len(array) < len(told.keys) for array in arrays.values()):
+        raise LookupError(KEYS)
+    by_key = {item.key: item for item in items}
+    return Samples(tuple(by_key[k] for k in told.keys), arrays, tuple(range(len(told.keys))))
 
 
 def _key(items: Sequence[Item], view: View, data_sha256: str) -> str:
@@ -123,30 +162,34 @@ def _key(items: Sequence[Item], view: View, data_sha256: str) -> str:
     return hashlib.sha256("\n".join(depends).encode()).hexdigest()[:16]
 
 
-def _make(
-    place: Path, data: DataSet, items: Sequence[Item], view: View, progress: Progress
-) -> None:
+def _make(place: Path, frames: Iterable[tuple[Item, Frame]], n: int, view: View) -> None:
     making = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    try:
+        told = _fill(making, frames, n, view)
+        write_text(making / KEYS, told.model_dump_json())
+        os.replace(making, place)  # noqa: PTH105
+    finally:
+        shutil.rmtree(making, ignore_errors=True)  # nothing, once it is in place
+
+
+def _fill(making: Path, frames: Iterable[tuple[Item, Frame]], n: int, view: View) -> _Told:
     keys: list[str] = []
     arrays: dict[str, npt.NDArray[np.generic]] = {}
-    frames = tracked(progress, data.frames(items), "reading and preprocessing", len(items))
     for item, frame in frames:
         tensors = view.tensors(frame)
         if tensors is None:
             continue
         if not arrays:
-            arrays = _allocate(making, tensors, len(items))
+            arrays = _allocate(making, tensors, n)
         for name, array in arrays.items():
             array[len(keys)] = tensors[name][0]
         keys.append(item.key)
     if not keys:
         raise DataError(
-            f"the gate saw no whole part in any of {len(items)} frames: "
+            f"the gate saw no whole part in any of {n} frames: "
             f"mend [gate] (region, belt colour or height) in the recipe"
         )
-    del arrays
-    write_text(making / KEYS, json.dumps(keys))
-    os.replace(making, place)  # noqa: PTH105
+    return _Told(keys=tuple(keys), tensors=tuple(sorted(arrays)))
 
 
 def _allocate(folder: Path, tensors: Tensors, n: int) -> dict[str, npt.NDArray[np.generic]]:
@@ -154,13 +197,32 @@ def _allocate(folder: Path, tensors: Tensors, n: int) -> dict[str, npt.NDArray[n
     free = shutil.disk_usage(folder).free
     if n_bytes > min(free, MAX_CACHE_BYTES):
         raise DataError(
-            f"{n} frames take {n_bytes / 1e9:.1f} GB of cache, and {folder.parent} has room for "
-            f"{min(free, MAX_CACHE_BYTES) / 1e9:.1f} GB: give --out another disk, fewer frames, "
+            f"{n} frames take {n_bytes / MB:,.1f} MB of cache, and {folder.parent} has room for "
+            f"{min(free, MAX_CACHE_BYTES) / MB:,.1f} MB: give --out another disk, fewer frames, "
             f"or a smaller size in [preprocess]"
         )
-    return {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="w+", dtype=array.dtype, shape=(n, *array.shape[1:])
-        )
-        for name, array in tensors.items()
-    }
+    try:
+        return {
+            name: _new_array(folder / f"{name}.npy", (n, *array.shape[1:]), array.dtype)
+            for name, array in tensors.items()
+        }
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise FaultError(
+            f"{folder.parent}: the disk is full: the cache of {n} frames takes "
+            f"{n_bytes / MB:,.1f} MB; make room and type the same command again"
+        ) from error
+
+
+def _new_array(
+    file: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> npt.NDArray[np.generic]:
+    """Map a new file that has its room on the disk.
+
+    A mapped file with holes kills the process, without a word, at the write that finds no room.
+    """
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    with file.open("r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return np.asarray(array)

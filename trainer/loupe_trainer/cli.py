@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from loupe_calibration.errors import LoupeError
-from loupe_trainer.errors import RecipeError
+from loupe_trainer import os_errors
+from loupe_trainer.errors import RecipeError, StoppedError
 
 if TYPE_CHECKING:
     from loupe_trainer.teachers.config import PretrainConfig
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="loupe-trainer",
@@ -48,14 +48,24 @@ def main() -> None:
         err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_status)
     except OSError as error:
-        err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+        told = os_errors.told(error)
+        err.print(f"loupe-trainer: {told}", style="red", markup=False, soft_wrap=True)
+        sys.exit(os_errors.exit_status(error))
     except SystemExit as end:  # typer has caught the interrupt, and says nothing
-        if end.code == INTERRUPTED:
-            err.print(
-                "loupe-trainer: interrupted; the same command, with the same --out, continues"
-            )
+        if end.code == StoppedError.exit_status:
+            err.print("loupe-trainer: interrupted")
         raise
+
+
+@contextmanager
+def _continuing() -> Iterator[None]:
+    """Say of work that is interrupted how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(
+            "interrupted; the same command, with the same --out, continues"
+        ) from None
 
 
 @app.command()
@@ -92,10 +102,13 @@ def train(
     from loupe_trainer.progress import open_progress
     from loupe_trainer.train import train as run_recipe
 
+    chosen = _parse_settings(settings or [])
     if every:
-        _train_all(recipe, data, to, _parse_settings(settings or []))
+        with _continuing():
+            _train_all(recipe, data, to, chosen)
         return
-    run = run_recipe(recipe, to, open_progress(), data, _parse_settings(settings or []))
+    with _continuing():
+        run = run_recipe(recipe, to, open_progress(), data, chosen)
     metrics_file = run.evaluation / "metrics.json"
     if metrics_file.exists():
         _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
@@ -114,7 +127,8 @@ def evaluate(
     to: Annotated[
         Path | None,
         typer.Option("--out", help="Where metrics.json, decisions.jsonl and report.html go; "
-                     "`evaluation` beside the bundle by default."),
+                     "`evaluation-NAME` beside the bundle by default, NAME being the data's. An "
+                     "evaluation that is there is replaced."),
     ] = None,
     mode: Annotated[
         str | None,
@@ -135,7 +149,7 @@ def evaluate(
     from loupe_trainer.evaluating import evaluate_bundle
     from loupe_trainer.progress import open_progress
 
-    folder = to or bundle.resolve().parent / "evaluation"
+    folder = to or bundle.resolve().parent / f"evaluation-{data.resolve().stem}"
     _print_metrics(evaluate_bundle(bundle, data, folder, mode, open_progress(), also or ()))
     out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -195,6 +209,7 @@ def pretrain(
 
     An interrupted training given the same --out continues.
     """
+    from loupe_trainer.places import require_file
     from loupe_trainer.progress import open_progress
     from loupe_trainer.teachers.convert import convert_teacher
     from loupe_trainer.teachers.pretrain import pretrain as run_pretrain
@@ -202,7 +217,10 @@ def pretrain(
     named = {"backbone": backbone, "backbone_weights": weights, "corpus": corpus}
     told = {key: value for key, value in named.items() if value is not None}
     if published is None:
-        teacher = run_pretrain(_pretrain_config(told, settings or []), to, open_progress())
+        config = _pretrain_config(told, settings or [])
+        require_file(to)
+        with _continuing():
+            teacher = run_pretrain(config, to, open_progress())
     else:
         only = dict(_parse_settings(settings or []))
         licence = only.pop("licence", None)

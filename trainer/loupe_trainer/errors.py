@@ -9,9 +9,11 @@ BadInputError
 FaultError
 ├── TrainingError    training went wrong: a loss is not finite, a network is constant
 └── ParityError      the exported graph does not say what the network says
+LoupeError
+└── StoppedError     somebody stopped what continues when it is asked for again
 """
 
-from loupe_calibration.errors import BadInputError, FaultError
+from loupe_calibration.errors import BadInputError, FaultError, LoupeError
 
 
 class RecipeError(BadInputError):
@@ -40,3 +42,9 @@ class TrainingError(FaultError):
 
 class ParityError(FaultError):
     """The exported graph does not say what the network says."""
+
+
+class StoppedError(LoupeError):
+    """Somebody stopped what continues when it is asked for again."""
+
+    exit_status = 130

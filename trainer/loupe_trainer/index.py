@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +23,14 @@ class Index:
         data_sha256: Of every file's content and every item's part and truth; where the folder
             lies does not matter.
         sha256: Of each file's content, by its place.
+        n_originals: Pictures of which there are copies, and `n_copies` of them.
     """
 
     items: tuple[Item, ...]
     data_sha256: str
     sha256: Mapping[Path, str]
+    n_originals: int
+    n_copies: int
 
 
 def index_data(data: DataSet, progress: Progress) -> Index:
@@ -54,7 +58,12 @@ def index_data(data: DataSet, progress: Progress) -> Index:
     for item in sorted(items, key=lambda i: i.key):
         digest.update(f"{item.key}\t{item.part_id}\t{item.kind}\t{item.defect}\n".encode())
     by_place = {path: sha256[name] for name, path in files.items()}
-    return Index(tuple(items), digest.hexdigest(), by_place)
+    times = Counter(sha256[item.key] for item in items if item.key in sha256)
+    several = [n for n in times.values() if n > 1]
+    n_originals = len(several)
+    return Index(
+        tuple(items), digest.hexdigest(), by_place, n_originals, sum(several) - n_originals
+    )
 
 
 def _merge_copies(items: Sequence[Item], sha256: Mapping[str, str]) -> list[Item]:

@@ -31,6 +31,8 @@ else:
 ReaderName = Literal[
     "auto", "folder", "jsonl", "magnetic_tile", "mvtec_3d", "mvtec_loco", "recording", "visa"
 ]
+MAX_SEED = 2**32 - 1  # what every generator of random numbers takes
+LEAST_RATE = 1e-6  # of false rejects: three million good parts would have to carry it
 Role = Literal["fit", "quantiles", "threshold", "test", "final"]
 
 
@@ -64,12 +66,12 @@ class SplitSettings(_Strict):
             from the same parts and can be tested on the same parts.
     """
 
-    fit: float = Field(default=0.50, gt=0)
-    quantiles: float = Field(default=0.10, gt=0)
-    threshold: float = Field(default=0.25, gt=0)
-    test: float = Field(default=0.15, ge=0)
+    fit: float = Field(default=0.50, ge=1e-6, le=1e6)
+    quantiles: float = Field(default=0.10, ge=1e-6, le=1e6)
+    threshold: float = Field(default=0.25, ge=1e-6, le=1e6)
+    test: float = Field(default=0.15, ge=0, le=1e6)
     keep_final: bool = False
-    seed: int | None = Field(default=None, ge=0)
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
 
 
 class ThresholdSettings(_Strict):
@@ -80,9 +82,9 @@ class ThresholdSettings(_Strict):
             carry is promised instead, if it is no higher than this. None refuses at once.
     """
 
-    false_reject_rate: float = Field(default=0.05, gt=0, lt=1)
+    false_reject_rate: float = Field(default=0.05, ge=LEAST_RATE, lt=1)
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    at_worst: float | None = Field(default=None, gt=0, lt=1)
+    at_worst: float | None = Field(default=None, ge=LEAST_RATE, lt=1)
 
     @model_validator(mode="after")
     def _at_worst_is_no_better(self) -> ThresholdSettings:
@@ -115,7 +117,7 @@ class Recipe(_Strict):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     method: str
     mode: Mode = "rgb"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     gate: GateSpec = GateSpec()

@@ -9,22 +9,30 @@ looks/             held-out good parts as the networks see them while they learn
 export/            the graph, the calibration scores, parity
 bundle/            what is shipped
 evaluation/        metrics.json, decisions.jsonl, report.html
+.loupe.lock        held by whoever is at work here; the kernel lets go of it when that one dies
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from loupe_models.atomic import write_text
+from loupe_models.atomic import BEFORE, write_text
 from loupe_models.strict_json import loads
 from loupe_trainer.errors import RunError
+from loupe_trainer.places import require_folder
 
+LOCK = ".loupe.lock"
+HALF_MADE = (".run.json.*", ".export.*", ".bundle.*", ".evaluation.*")  # what a kill leaves behind
 LIBRARIES = ("numpy", "opencv-python-headless", "torch", "onnx", "onnxruntime")
 
 
@@ -94,6 +102,50 @@ class RunFolder:
         if kept != text:
             write_text(file, kept)
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only one at work in the folder, which is made where it is missing.
+
+        What a killed run left half made is cleared away. The lock leaves no trace where no run
+        was begun.
+
+        Raises:
+            RunError: Somebody else is at work here, or the folder cannot be written.
+        """
+        require_folder(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = self._take_lock()
+        try:
+            for pattern in HALF_MADE:
+                for left in self.path.glob(pattern):
+                    if left.suffix != BEFORE:
+                        _remove(left)
+            yield
+        finally:
+            if not (self.path / "run.json").exists():
+                (self.path / LOCK).unlink(missing_ok=True)
+                with suppress(OSError):  # it holds other things
+                    self.path.rmdir()
+            os.close(handle)
+
+    def _take_lock(self) -> int:
+        file = self.path / LOCK
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(handle).st_nlink:  # whoever held it took it away
+                raise BlockingIOError
+        except OSError as error:
+            os.close(handle)
+            if not isinstance(error, BlockingIOError):
+                raise RunError(f"{file}: cannot be locked ({error.strerror}); give --out a disk "
+                               f"that can, such as a local one") from error  # fmt: skip
+            raise RunError(
+                f"{self.path}: somebody else is at work in this run; wait for that to end, or "
+                f"give --out another folder"
+            ) from error
+        return handle
+
     def claim(
         self, config: Mapping[str, object], recipe_file: Path, place: Path, data_sha256: str
     ) -> None:
@@ -112,7 +164,7 @@ class RunFolder:
         if file.exists():
             self._same_run(config, data_sha256)
             return
-        if self.path.exists() and any(self.path.iterdir()):
+        if self.path.exists() and {f.name for f in self.path.iterdir()} - {LOCK}:
             raise RunError(f"{self.path} holds other things; give --out a new or empty folder")
         document = {
             "config": dict(config),
@@ -169,6 +221,13 @@ class RunFolder:
                 f"{self.path}: the data changed since this run began, or a file that the recipe "
                 f"names did; give --out a new folder"
             )
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left)
+    else:
+        left.unlink()
 
 
 def _is_logged_by(line: str, step: int) -> bool:

@@ -28,13 +28,14 @@ from loupe_trainer.metrics import pixel_metrics
 from loupe_trainer.outcomes import Outcome, Rates, rate_intervals, rates, write_decisions
 from loupe_trainer.pixel_histograms import PixelHistograms
 
+METRICS, DECISIONS = "metrics.json", "decisions.jsonl"
 PIXEL_MEASURES = ("pixel_auroc", "au_pro_30", "au_pro_05")
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, metrics: Mapping[str, object]) -> None:
     """Write `metrics.json` and `decisions.jsonl`."""
-    write_decisions(folder / "decisions.jsonl", evaluation.frames, evaluation.threshold)
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    write_decisions(folder / DECISIONS, evaluation.frames, evaluation.threshold)
+    write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
 
 
 def summarise(evaluation: Evaluation, exam: Exam) -> dict[str, object]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from loupe_models.atomic import put_folder
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.scoring import score_unit
 from loupe_models.threshold import choose_threshold
@@ -14,7 +15,7 @@ from loupe_trainer.bundling import Measured, Origin, make_bundle, public_config
 from loupe_trainer.cache import Samples, View, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
-from loupe_trainer.errors import RecipeError, RunError
+from loupe_trainer.errors import DataError, RecipeError, RunError, SplitError
 from loupe_trainer.evaluate import Exam
 from loupe_trainer.evaluating import evaluate_into
 from loupe_trainer.golden import MARGIN_TOLERANCES, GoldenFrame, GoldenRule, choose_golden
@@ -24,11 +25,12 @@ from loupe_trainer.methods import get_method
 from loupe_trainer.methods.base import Method
 from loupe_trainer.named_files import with_named_files
 from loupe_trainer.parity import TOLERANCE
+from loupe_trainer.places import require_folder
 from loupe_trainer.progress import Progress
 from loupe_trainer.recipe import Recipe, load_recipe, parse_recipe
 from loupe_trainer.run import RunFolder
 from loupe_trainer.scorer import Scorer
-from loupe_trainer.split import Split, split_parts, write_split
+from loupe_trainer.split import LEARNING, Split, split_parts, write_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,16 @@ def train(
         FaultError: Training or export went wrong.
     """
     recipe = load_recipe(recipe_file, settings)
-    plan = make_plan(recipe, recipe_file, place, progress)
     run = RunFolder(out or Path("runs") / recipe.name)
-    run.claim(public_config(recipe), recipe_file, plan.place, plan.data_sha256)
-    write_split(run.split, plan.split, plan.index.sha256)
-    samples = _samples(plan, run, progress)
-    learnt = learn(plan.method, samples, plan.split, run, progress, recipe.seed)
-    bundle = load_bundle(run.bundle) if run.bundle.exists() else export(plan, run, learnt)
-    if plan.split.test:
-        evaluate_into(run.evaluation, bundle, recipe.mode, _exam(plan), progress)
+    with run.lock():
+        plan = make_plan(recipe, recipe_file, place, progress)
+        run.claim(public_config(recipe), recipe_file, plan.place, plan.data_sha256)
+        write_split(run.split, plan.split, plan.index.sha256)
+        samples = _samples(plan, run, progress)
+        learnt = learn(plan.method, samples, plan.split, run, progress, recipe.seed)
+        bundle = load_bundle(run.bundle) if run.bundle.exists() else export(plan, run, learnt)
+        if plan.split.test:
+            evaluate_into(run.evaluation, bundle, recipe.mode, _exam(plan), progress)
     return run
 
 
@@ -92,17 +95,22 @@ def export_run(run: RunFolder, out: Path | None, progress: Progress) -> Bundle:
 
     Args:
         run: One that `train` has brought past fitting.
-        out: Another place for the bundle; None replaces the run's own.
+        out: Another place for the bundle; None replaces the run's own, once the new one is whole.
         progress: Shown while the data is hashed.
 
     Raises:
         RunError: Not a run, not trained yet, or its data changed.
     """
-    plan = _recall(run, progress)
-    learnt = read_learnt(run)
-    if out is None:
-        shutil.rmtree(run.bundle, ignore_errors=True)
-    return export(plan, run, learnt, out)
+    if out is not None:
+        _require_new(out)
+        return export(_recall(run, progress), run, read_learnt(run), out)
+    run.read()  # a folder that is no run is not locked
+    with run.lock():
+        plan, learnt = _recall(run, progress), read_learnt(run)
+        with tempfile.TemporaryDirectory(prefix=".bundle.", dir=run.path) as folder:
+            made = export(plan, run, learnt, Path(folder) / "bundle")
+            put_folder(made.path, run.bundle)
+    return load_bundle(run.bundle)
 
 
 def test_run(run: RunFolder, progress: Progress) -> dict[str, object]:
@@ -115,11 +123,13 @@ def test_run(run: RunFolder, progress: Progress) -> dict[str, object]:
         RunError: Not a run, no test parts, or its data changed.
         BundleError: The run has no bundle yet.
     """
-    plan = _recall(run, progress)
-    if not plan.split.test:
-        raise RunError(f"{run.path}: no part was set aside for the test; raise split.test")
-    bundle = load_bundle(run.bundle)
-    return evaluate_into(run.evaluation, bundle, plan.recipe.mode, _exam(plan), progress)
+    run.read()  # a folder that is no run is not locked
+    with run.lock():
+        plan = _recall(run, progress)
+        if not plan.split.test:
+            raise RunError(f"{run.path}: no part was set aside for the test; raise split.test")
+        bundle = load_bundle(run.bundle)
+        return evaluate_into(run.evaluation, bundle, plan.recipe.mode, _exam(plan), progress)
 
 
 def make_plan(recipe: Recipe, recipe_file: Path, place: Path | None, progress: Progress) -> Plan:
@@ -139,7 +149,15 @@ def make_plan(recipe: Recipe, recipe_file: Path, place: Path | None, progress: P
         )
     data = open_data(where, reading(recipe))
     index = index_data(data, progress)
-    split = split_parts(index.items, recipe.split, recipe.threshold, recipe.seed)
+    try:
+        split = split_parts(index.items, recipe.split, recipe.threshold, recipe.seed)
+    except SplitError as error:
+        if not index.n_copies:
+            raise
+        raise SplitError(
+            f"{error} ({index.n_copies + index.n_originals} of the {len(index.items)} files hold "
+            f"the same bytes as another, and count as {index.n_originals})"
+        ) from error
     view = View(
         gate=recipe.gate,
         preprocess=recipe.preprocess or method.preprocess(),
@@ -195,6 +213,12 @@ def place_of(recipe: Recipe, recipe_file: Path, place: Path | None) -> Path:
     return (recipe_file.parent / recipe.data.path.expanduser()).resolve()
 
 
+def _require_new(out: Path) -> None:
+    require_folder(out)
+    if out.exists():
+        raise RunError(f"{out} exists; give --out a new place, or remove it first")
+
+
 def _recall(run: RunFolder, progress: Progress) -> Plan:
     config, recipe_file, place = run.recall()
     recipe = parse_recipe(config, str(run.path / "run.json"))
@@ -212,11 +236,17 @@ def _samples(plan: Plan, run: RunFolder, progress: Progress) -> Samples:
     samples = cache_tensors(
         run.cache, plan.data, plan.split.learning, plan.view, plan.index.data_sha256, progress
     )
-    for role in ("fit", "quantiles", "threshold"):
-        items = plan.split.fit if role == "fit" else plan.split.role(role)
-        if not len(samples.of(items)):
+    for role in LEARNING:
+        seen = samples.of(plan.split.role(role))
+        if not len(seen):
             raise RunError(
                 f"the gate saw no whole part in the {role} frames: mend [gate] in the recipe"
+            )
+        if seen.are_alike():
+            raise DataError(
+                f"all {len(seen)} {role} frames are the same, pixel by pixel, as the network sees "
+                f"them: nothing can be learnt of how good parts differ; give a picture of each of "
+                f"many parts, not copies of one, and look at what [gate] and [preprocess] cut out"
             )
     return samples
 

@@ -15,6 +15,7 @@ from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import EndOfRecordingError
 from loupe_edge.labels import labels_path, read_labels, read_mask
+from loupe_edge.recording_file import read_contents
 from loupe_models.frame import Frame, Label
 from loupe_models.gate import GateSpec, gate
 from loupe_trainer.data.item import Item, Stamp
@@ -43,9 +44,10 @@ class RecordingSet:
     ) -> RecordingSet:
         """Note which frame shows which part.
 
-        Without labels every part is taken for good, and a run of frames in which the gate sees a
-        part is one part: the recording is played once for that, and the gate must be able to see
-        that there is no part.
+        A labels file speaks for every frame, or is refused: a defect whose line is lost would be
+        learnt as good. Without one every part is taken for good, and a run of frames in which the
+        gate sees a part is one part: the recording is played once for that, and the gate must be
+        able to see that there is no part.
 
         Args:
             path: A .db3 file.
@@ -54,11 +56,17 @@ class RecordingSet:
             belt: None takes the belt file beside the recording, where there is one.
 
         Raises:
-            DataError: No labels, and a gate that cannot tell parts apart.
+            DataError: A folder, labels for some frames only; or no labels, and a gate that cannot
+                tell parts apart.
             RecordingError: Missing, damaged, or a stream is missing.
         """
         known_belt = belt or _read_belt(path.with_suffix(".belt.json"))
-        by_frame = read_labels(path).by_frame or _label_runs(path, streams, gate_spec, known_belt)
+        if path.is_dir():
+            raise DataError(f"{path}: a folder, not a recording; give a .db3 file")
+        if labels_path(path).exists():
+            by_frame = _every_label(path)
+        else:
+            by_frame = _label_runs(path, streams, gate_spec, known_belt)
         items: list[Item] = []
         labels: dict[str, Label] = {}
         for (frame_id, camera_ns), label in by_frame.items():
@@ -106,6 +114,19 @@ def read_frames(path: Path, streams: tuple[Stream, ...]) -> Iterator[Frame]:
                 return
     finally:
         camera.close()
+
+
+def _every_label(path: Path) -> Mapping[tuple[int, int], Label]:
+    """Read the labels, and hold their number against that of the frames."""
+    by_frame = read_labels(path).by_frame
+    n_images = read_contents(path).n_images
+    n_frames = n_images["rgb"] or n_images["depth"]
+    if len(by_frame) < n_frames:
+        raise DataError(
+            f"{labels_path(path)}: labels {len(by_frame)} of the recording's {n_frames} frames; "
+            f"copy it again, or delete it if every part in the recording is good"
+        )
+    return by_frame
 
 
 def _label_runs(

@@ -8,8 +8,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loupe_trainer.compute import DeviceName
+from loupe_trainer.recipe import MAX_SEED
 from loupe_trainer.teachers.pdn import PdnShape, PdnSize
 
+MAX_STEPS = 10_000_000
+MAX_PICTURES = 10_000  # they are kept in memory: 2 GB at 256 x 256 pixels
 DISTILLATION = {"steps": 60_000, "batch": 16, "lr": 1e-4}
 
 
@@ -42,13 +45,13 @@ class PretrainConfig(BaseModel):
     corpus: Path | None = None
     size: PdnSize = "S"
     width: float = Field(default=1.0, ge=0.05, le=2.0)
-    steps: int = Field(default=1_500, ge=1)
+    steps: int = Field(default=1_500, ge=1, le=MAX_STEPS)
     batch: int = Field(default=64, ge=2, le=1024)
     lr: float = Field(default=2e-3, gt=0, le=0.1)
     weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
-    n_pictures: int = Field(default=256, ge=1)
+    n_pictures: int = Field(default=256, ge=1, le=MAX_PICTURES)
     input_px: int = Field(default=256, ge=64, le=1024, multiple_of=32)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     device: DeviceName = "cpu"
     checkpoint_every: int = Field(default=500, ge=1)
 

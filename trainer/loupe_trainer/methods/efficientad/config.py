@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from loupe_trainer.compute import DeviceName
-from loupe_trainer.teachers.config import PretrainConfig
+from loupe_trainer.teachers.config import MAX_PICTURES, MAX_STEPS, PretrainConfig
 
 
 class EfficientAdConfig(BaseModel):
@@ -50,7 +50,7 @@ class EfficientAdConfig(BaseModel):
     roi: Path | None = None
     teacher: Path | None = None
     pretrain: PretrainConfig = PretrainConfig()
-    steps: int = Field(default=70_000, ge=1)
+    steps: int = Field(default=70_000, ge=1, le=MAX_STEPS)
     batch: int = Field(default=1, ge=1, le=64)
     lr: float = Field(default=1e-4, gt=0, le=0.1)
     weight_decay: float = Field(default=1e-5, ge=0, le=0.1)
@@ -60,7 +60,7 @@ class EfficientAdConfig(BaseModel):
     global_weight: float = Field(default=0.5, ge=0, le=1)
     penalty: bool = True
     penalty_corpus: Path | None = None
-    n_penalty_pictures: int = Field(default=256, ge=1)
+    n_penalty_pictures: int = Field(default=256, ge=1, le=MAX_PICTURES)
     device: DeviceName = "cpu"
     cache_mb: int = Field(default=2048, ge=0)
     log_every: int = Field(default=50, ge=1)
