@@ -340,7 +340,7 @@ def make_verdict(tiny_bundle: Bundle) -> Callable[..., Verdict]:
     return make
 
 
-TINY_PARTS = (
+TINY_PARTS = [
     "good",
     "good",
     "defect",
@@ -351,7 +351,7 @@ TINY_PARTS = (
     "empty",
     "defect",
     "good",
-)
+]
 
 
 @pytest.fixture(scope="session")

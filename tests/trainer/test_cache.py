@@ -1,9 +1,8 @@
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from loupe_trainer.cache import View, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
-from loupe_trainer.progress import SilentProgress, Task
+from loupe_trainer.progress import SilentProgress
 
 QUIET = SilentProgress()
 SHA = "0" * 64
@@ -30,7 +29,7 @@ class Told(SilentProgress):
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
+    def task(self, name: str, total: int, done: int = 0) -> Any:
         self.names.append(name)
         return super().task(name, total, done)
 
