@@ -18,13 +18,13 @@ from loupe_trainer.cache import View, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
-from loupe_trainer.progress import SilentProgress, Task
+from loupe_trainer.progress import Progress, SilentProgress, Task
 
 QUIET = SilentProgress()
 SHA = "0" * 64
 
 
-class Told(SilentProgress):
+class Told(Progress):
     """Remembers what it was told of."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Told(SilentProgress):
 
     def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
         self.names.append(name)
-        return super().task(name, total, done)
+        return QUIET.task(name, total, done)
 
 
 def view(side: int = 32, gate: GateSpec | None = None) -> View:
