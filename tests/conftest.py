@@ -340,18 +340,8 @@ def make_verdict(tiny_bundle: Bundle) -> Callable[..., Verdict]:
     return make
 
 
-TINY_PARTS = [
-    "good",
-    "good",
-    "defect",
-    "empty",
-    "good",
-    "defect",
-    "good",
-    "empty",
-    "defect",
-    "good",
-]
+G, D, E = "good", "defect", "empty"
+TINY_PARTS = (G, G, D, E, G, D, G, E, D, G)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +18,21 @@ from loupe_trainer.cache import View, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
-from loupe_trainer.progress import SilentProgress
+from loupe_trainer.progress import Progress, SilentProgress, Task
 
 QUIET = SilentProgress()
 SHA = "0" * 64
 
 
-class Told(SilentProgress):
+class Told(Progress):
     """Remembers what it was told of."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def task(self, name: str, total: int, done: int = 0) -> Any:
+    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
         self.names.append(name)
-        return super().task(name, total, done)
+        return QUIET.task(name, total, done)
 
 
 def view(side: int = 32, gate: GateSpec | None = None) -> View:

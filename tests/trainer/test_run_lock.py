@@ -29,7 +29,7 @@ with RunFolder(Path(sys.argv[1])).lock():
 
 
 def test_a_second_run_is_refused_at_once_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
-    out = tmp_path / "run"
+    out = tmp_path / "runs" / "run"
     words = [sys.executable, "-c", HOLDS, str(out)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
@@ -42,6 +42,9 @@ def test_a_second_run_is_refused_at_once_and_a_killed_one_leaves_no_lock(tmp_pat
     with RunFolder(out).lock():
         assert (out / LOCK).exists()
     assert not out.exists()  # nothing was begun in it
+    with RunFolder(tmp_path / "a" / "b").lock():
+        assert (tmp_path / "a" / "b" / LOCK).exists()
+    assert [f.name for f in tmp_path.iterdir()] == ["runs"]
 
 
 @pytest.mark.usefixtures("spots")

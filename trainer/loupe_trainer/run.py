@@ -113,6 +113,7 @@ class RunFolder:
             RunError: Somebody else is at work here, or the folder cannot be written.
         """
         require_folder(self.path)
+        made = [self.path, *(p for p in self.path.parents if not p.exists())]
         self.path.mkdir(parents=True, exist_ok=True)
         handle = self._take_lock()
         try:
@@ -125,7 +126,8 @@ class RunFolder:
             if not (self.path / "run.json").exists():
                 (self.path / LOCK).unlink(missing_ok=True)
                 with suppress(OSError):  # it holds other things
-                    self.path.rmdir()
+                    for folder in made:
+                        folder.rmdir()
             os.close(handle)
 
     def _take_lock(self) -> int:
