@@ -8,7 +8,11 @@ from pathlib import Path
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside its place, flush it to the disk, and move it there in one step."""
+    """Write a file beside its place, flush it to the disk, and move it there in one step.
+
+    Raises:
+        OSError: The disk does not take it; it names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, making = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -18,6 +22,9 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         Path(making).chmod(0o644)
         Path(making).replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write knows only its handle
+        raise
     finally:
         Path(making).unlink(missing_ok=True)  # nothing, once it is in place
 

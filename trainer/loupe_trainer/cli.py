@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loupe_calibration.errors import LoupeError
+from loupe_calibration.os_errors import explained
 from loupe_trainer.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -44,12 +45,10 @@ def main() -> None:
     """Run the command line; a fault or bad input is one message, never a traceback."""
     try:
         app()
-    except LoupeError as error:
-        err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+    except (LoupeError, OSError) as error:
+        told = explained(error) if isinstance(error, OSError) else error
+        err.print(f"loupe-trainer: {told}", style="red", markup=False, soft_wrap=True)
+        sys.exit(told.exit_status)
     except SystemExit as end:  # typer has caught the interrupt, and says nothing
         if end.code == INTERRUPTED:
             err.print(
