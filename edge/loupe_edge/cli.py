@@ -18,7 +18,8 @@ import typer
 from rich.console import Console
 
 from loupe_calibration.errors import BadInputError, LoupeError
-from loupe_edge.machine import version
+from loupe_calibration.os_errors import explained
+from loupe_edge.machine import MAX_THREADS, version
 
 if TYPE_CHECKING:
     from loupe_models.manifest import Mode as ModeName
@@ -44,7 +45,9 @@ Mode = Annotated[
     str | None,
     typer.Option(help="rgb, depth or rgbd; needed only where the bundle serves several."),
 ]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads one inference may use.")]
+Threads = Annotated[
+    int, typer.Option(min=1, max=MAX_THREADS, help="CPU threads one inference may use.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
 
 
@@ -53,12 +56,10 @@ def main() -> None:
     logging.getLogger("loupe_edge").addHandler(logging.NullHandler())  # only `run` keeps a log
     try:
         app()
-    except LoupeError as error:
-        err.print(f"loupe-edge: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        err.print(f"loupe-edge: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+    except (LoupeError, OSError) as error:
+        told = explained(error) if isinstance(error, OSError) else error
+        err.print(f"loupe-edge: {told}", style="red", markup=False, soft_wrap=True)
+        sys.exit(told.exit_status)
 
 
 def _as_mode(said: str | None) -> ModeName | None:
@@ -174,12 +175,15 @@ def inspect(
 ) -> None:
     """Give plain pictures a verdict and an overlay each, without a camera.
 
+    The bundle is proved on this machine first.
+
     Example: `loupe-edge inspect bundle/ photographs/ --out inspected/`
     """
     from loupe_edge.engines import open_engine
     from loupe_edge.inspect_pictures import VERDICTS, inspect_pictures, verdicts_table
     from loupe_edge.inspector import Inspector
     from loupe_edge.progress import progress
+    from loupe_edge.proof import prove
     from loupe_models.bundle import load_bundle
     from loupe_models.gate import GateSpec
 
@@ -190,6 +194,7 @@ def inspect(
     ):
         gate = GateSpec() if whole else None
         inspector = Inspector(loaded, "rgb", engine, gate=gate, threshold=threshold)
+        prove(loaded, "rgb", engine)
         verdicts = inspect_pictures(inspector, pictures, into, report)
     out.print(verdicts_table(verdicts))
     out.print(f"Overlays: {into / 'overlays'}   verdicts: {into / VERDICTS}", soft_wrap=True)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
 from loupe_calibration.errors import BadInputError
 from loupe_edge.inspector import Inspection, Inspector
-from loupe_edge.lettering import Picture
 from loupe_edge.listen import DECISION_STYLE
 from loupe_edge.overlays import MapScale, draw_overlay
 from loupe_edge.pictures import list_pictures, read_rgb
 from loupe_edge.verdict import Decision, WireBundle, WireRegion
-from loupe_models.atomic import write_bytes, write_text
+from loupe_models.atomic import write_text
 from loupe_models.errors import BundleError, FrameError
 from loupe_models.frame import Frame, Rect
+from loupe_models.png import write_png
 
 VERDICTS: Final = "verdicts.jsonl"
 OVERLAYS: Final = "overlays"
@@ -79,7 +77,9 @@ def inspect_pictures(
 
     Raises:
         BundleError: The mode needs depth, which pictures do not have.
-        BadInputError: Nothing to inspect, not an image, a size that does not fit the gate.
+        BadInputError: Nothing to inspect, not an image, a size that does not fit the gate, or
+            pictures that lie where the overlays go.
+        OSError: The disk does not take an overlay.
     """
     if "rgb" not in inspector.contract.preprocess.tensors or inspector.mode != "rgb":
         raise BundleError(
@@ -87,6 +87,8 @@ def inspect_pictures(
             f"replay a recording instead, or use a bundle that serves rgb"
         )
     jobs = _jobs(source)
+    _refuse_own_folder(jobs, out)
+    (out / VERDICTS).unlink(missing_ok=True)  # an earlier run's, which these overlays would belie
     scale = MapScale.around(inspector.cut, inspector.contract.calibration_scores)
     verdicts: list[PictureVerdict] = []
     for number, job in enumerate(jobs):
@@ -94,7 +96,8 @@ def inspect_pictures(
         frame = Frame.from_image(read_rgb(job.path), frame_id=number)
         _check_fits(job, frame, inspector)
         inspection = inspector.inspect(frame) or _nothing_seen(frame, inspector)
-        _write_png(out / job.overlay, draw_overlay(frame, inspection, scale, job.name))
+        overlay = draw_overlay(frame, inspection, scale, job.name)
+        write_png(out / job.overlay, overlay[..., ::-1])
         verdicts.append(_verdict(job, inspection, inspector))
     lines = [verdict.model_dump_json() for verdict in verdicts]
     write_text(out / VERDICTS, "\n".join(lines) + "\n")
@@ -143,11 +146,29 @@ def _jobs(source: Path) -> list[_Job]:
         paths = [source]
     else:
         raise BadInputError(f"{source}: no such picture or folder")
-    return [_Job(path, path.name, f"{OVERLAYS}/{_png(path.name)}") for path in paths]
+    overlays: dict[str, Path] = {}
+    for path in paths:
+        overlays[_free_name(path.name, overlays)] = path
+    return [_Job(path, path.name, f"{OVERLAYS}/{name}") for name, path in overlays.items()]
 
 
-def _png(name: str) -> str:
-    return name if name.endswith(".png") else f"{name}.png"
+def _free_name(picture: str, taken: Container[str]) -> str:
+    """Name a PNG after a picture, and after no other: a.jpg and a.jpg.png may lie side by side."""
+    name = picture if picture.endswith(".png") else f"{picture}.png"
+    while name in taken:
+        name += ".png"
+    return name
+
+
+def _refuse_own_folder(jobs: Sequence[_Job], out: Path) -> None:
+    """Overlays must not replace what they are drawn from."""
+    overlays = (out / OVERLAYS).resolve()
+    for job in jobs:
+        if overlays in job.path.resolve().parents or overlays in job.path.absolute().parents:
+            raise BadInputError(
+                f"{job.path} lies where overlays are written, and could be overwritten: "
+                f"give another --out"
+            )
 
 
 def _check_fits(job: _Job, frame: Frame, inspector: Inspector) -> None:
@@ -195,10 +216,3 @@ def _verdict(job: _Job, inspection: Inspection, inspector: Inspector) -> Picture
         stage_us=inspection.stage_us,
         bundle=WireBundle(id=bundle.manifest.id, sha256=bundle.sha256),
     )
-
-
-def _write_png(path: Path, picture: Picture) -> None:
-    done, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    if not done:
-        raise FrameError(f"{path.name}: a picture of shape {picture.shape} cannot be encoded")
-    write_bytes(path, encoded.tobytes())

@@ -6,11 +6,13 @@ a bundle means the same everywhere. Silence is never good: whatever is not a sco
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from loupe_calibration.errors import BadInputError
 from loupe_calibration.transform import Transform
 from loupe_edge.depth_evidence import depth_valid_fraction, measure_region
 from loupe_edge.errors import EngineError
@@ -71,6 +73,7 @@ class Inspector:
 
     Raises:
         BundleError: The bundle does not serve the mode.
+        BadInputError: The threshold is not finite: every part would pass, or none.
     """
 
     bundle: Bundle
@@ -89,6 +92,8 @@ class Inspector:
     def __post_init__(self) -> None:
         self.contract = self.bundle.mode(self.mode)
         self._calibration_scores = np.asarray(self.contract.calibration_scores)
+        if not math.isfinite(self.cut):
+            raise BadInputError(f"threshold {self.cut}: give a finite number")
 
     @property
     def gate_spec(self) -> GateSpec:

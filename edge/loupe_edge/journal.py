@@ -35,6 +35,7 @@ class JsonlJournal:
         """
         self.path = path
         self._owed: deque[bytes] = deque(maxlen=MAX_OWED)
+        self._n_forgotten = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._torn = _ends_torn(path)
@@ -49,6 +50,7 @@ class JsonlJournal:
             JournalError: The disk refuses; the verdict is kept in memory and tried again with
                 the next one.
         """
+        self._n_forgotten += len(self._owed) == MAX_OWED  # the oldest makes room
         self._owed.append(verdict.model_dump_json(by_alias=True).encode() + b"\n")
         try:
             self._pay()
@@ -57,6 +59,11 @@ class JsonlJournal:
                 f"journal {self.path}: {error.strerror}, {len(self._owed)} verdicts wait in "
                 f"memory; free some space"
             ) from error
+
+    @property
+    def n_owed(self) -> int:
+        """Verdicts that are not on the disk: still in memory, or forgotten for want of room."""
+        return self._n_forgotten + len(self._owed)
 
     def close(self) -> None:
         """Write what is owed, flush to the disk and free the file; safe to call twice."""
@@ -70,7 +77,7 @@ class JsonlJournal:
                 "journal %s: %s; %d verdicts were never kept",
                 self.path,
                 error.strerror,
-                len(self._owed),
+                self.n_owed,
             )
         os.close(self._file)
         self._file = None

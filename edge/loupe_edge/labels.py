@@ -1,4 +1,4 @@
-"""What is known of a recording: `NAME.labels.jsonl` and `NAME.masks/` beside `NAME.db3`."""
+"""What is known of a recording: labels, masks and belt, `NAME.*` beside `NAME.db3`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def labels_path(recording: Path) -> Path:
 def masks_path(recording: Path) -> Path:
     """Give the folder of a recording's truth masks."""
     return recording.with_suffix(".masks")
+
+
+def belt_path(recording: Path) -> Path:
+    """Give the place of a recording's belt, `belt_from_camera` as JSON."""
+    return recording.with_suffix(".belt.json")
 
 
 def read_labels(recording: Path) -> Labels:

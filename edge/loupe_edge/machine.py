@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 DISTRIBUTIONS: Final = ("loupe", "numpy", "opencv-python-headless", "onnxruntime", "pyrealsense2")
+MAX_THREADS: Final = 256  # of one inference; more is a slip of the finger
 
 
 def describe_machine(distributions: Iterable[str] = DISTRIBUTIONS) -> dict[str, object]:

@@ -80,7 +80,7 @@ def list_pictures(folder: Path) -> list[Path]:
     """List a folder's pictures by name, not looking into its folders.
 
     Raises:
-        BadInputError: Not a folder, or no picture in it.
+        BadInputError: Not a folder, no picture in it, or a name that is not UTF-8.
     """
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder")
@@ -89,7 +89,21 @@ def list_pictures(folder: Path) -> list[Path]:
         raise BadInputError(
             f"{folder}: no picture in it ({', '.join(sorted(PICTURE_SUFFIXES))} are read)"
         )
+    for picture in found:
+        require_utf8(picture)
     return found
+
+
+def require_utf8(path: Path) -> None:
+    """Refuse a name that no text file, and so no label or verdict, can hold.
+
+    Raises:
+        BadInputError: It is not UTF-8.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadInputError(f"{str(path)!r}: the name is not UTF-8; rename it") from error
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
@@ -197,7 +211,12 @@ def _is_picture(path: Path) -> bool:
 
 def _decode(path: Path, flags: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     raw = np.frombuffer(_read(path), dtype=np.uint8)
-    picture = cv2.imdecode(raw, flags) if raw.size else None
+    try:
+        picture = cv2.imdecode(raw, flags) if raw.size else None
+    except cv2.error as error:  # it claims to be larger than anything that OpenCV reads
+        raise BadInputError(
+            f"{path}: not a picture that can be read ({error.err}); replace it or remove it"
+        ) from error
     if picture is None:
         raise BadInputError(f"{path}: not a picture that can be read; replace it or remove it")
     return picture  # type: ignore[return-value]
@@ -233,7 +252,10 @@ def _to_units(path: Path, metres: npt.NDArray[np.generic]) -> npt.NDArray[np.uin
 
 
 def _read(path: Path) -> bytes:
+    require_utf8(path)
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or device may never end
+            raise BadInputError(f"{path}: not a regular file; give a picture's file")
         return path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror or 'cannot be read'}") from error

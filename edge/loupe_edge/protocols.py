@@ -81,6 +81,10 @@ class Publisher(Protocol):
 class Journal(Protocol):
     """What was said, kept."""
 
+    @property
+    def n_owed(self) -> int:
+        """Verdicts that are not kept yet; after `close`, those that never were."""
+
     def append(self, verdict: Verdict) -> None:
         """Keep one verdict."""
 

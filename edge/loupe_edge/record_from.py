@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from loupe_calibration.errors import BadInputError
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
+from loupe_edge.claim import Claim
 from loupe_edge.errors import RecordingError
 from loupe_edge.pairing import CameraCounters
 from loupe_edge.pictures import Picture, list_pictures, read_index, read_mask, read_rgb
@@ -57,17 +57,15 @@ def record_live(settings: CameraSettings, out: Path, seconds: float) -> tuple[in
 
     Raises:
         CameraError: No camera, or it fell silent; what was recorded until then is not kept.
-        RecordingError: The name is taken, or does not end in `.db3`.
+        RecordingError: Anything of such a recording is there already, or the name does not end in
+            `.db3`.
     """
     if settings.recording is not None:
         raise RecordingError("a live recording needs a camera's serial number")
-    if out.suffix != ".db3" or out.exists():
-        raise RecordingError(f"{out}: give a new name that ends in .db3")
-    out.parent.mkdir(parents=True, exist_ok=True)
     n_frames = 0
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
-        making = Path(folder) / out.name
-        camera = RealSenseCamera(settings, record_to=making)
+    claim = Claim(out)
+    try:
+        camera = RealSenseCamera(settings, record_to=claim.making)
         camera.open()
         try:
             until = time.monotonic() + seconds
@@ -77,7 +75,9 @@ def record_live(settings: CameraSettings, out: Path, seconds: float) -> tuple[in
         finally:
             counters = camera.counters
             camera.close()
-        making.replace(out)
+        claim.put_in_place()
+    finally:
+        claim.give_up()
     return n_frames, counters
 
 

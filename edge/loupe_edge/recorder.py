@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from loupe_calibration.errors import FaultError
+from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import Stream
+from loupe_edge.claim import Claim
 from loupe_edge.errors import RecordingError
-from loupe_edge.labels import label_lines, labels_path, masks_path
+from loupe_edge.labels import belt_path, label_lines, labels_path, masks_path
 from loupe_edge.realsense import to_ns as sdk_ns
 from loupe_edge.recording_file import set_times
 from loupe_edge.tap import Rig, Tap
 from loupe_edge.watched_file import WatchedFile
+from loupe_models.atomic import write_bytes
 from loupe_models.frame import Label
+from loupe_models.png import write_png
 
 __all__ = ["Recorder", "Rig"]
+
+_BELT = TypeAdapter(Transform)
 
 
 class Recorder:
@@ -31,15 +35,18 @@ class Recorder:
     The SDK's recorder loses frames without a word when it is fed faster than it writes. So each
     write waits until the file holds all but the last few frames, and `close` counts every image.
 
+    Args:
+        path: NAME.db3; labels and masks go beside it.
+        rig: The streams.
+        fps: What the recording says of itself.
+        belt: `belt_from_camera` where it is known, for NAME.belt.json.
+
     Raises:
-        RecordingError: The path does not end in `.db3` or is taken.
+        RecordingError: The path does not end in `.db3`, anything of the recording is there
+            already, or another process is writing it.
     """
 
-    def __init__(self, path: Path, rig: Rig, fps: int = 30) -> None:
-        if path.suffix != ".db3":
-            raise RecordingError(f"{path}: a recording's name ends in .db3 (.bag is no more)")
-        if path.exists():
-            raise RecordingError(f"{path} exists; choose another name or remove it first")
+    def __init__(self, path: Path, rig: Rig, fps: int = 30, belt: Transform | None = None) -> None:
         self.path = path
         self.rig = rig
         self.fps = fps
@@ -47,13 +54,13 @@ class Recorder:
         self._labels: list[tuple[int, int, Label]] = []
         self._is_labelled = False
         self._times_ns: dict[Stream, list[int]] = {"rgb": [], "depth": []}
-        self._folder = _hidden_folder(path)
-        self._making = self._folder / path.name
-        self._file = WatchedFile(self._making)
+        self._belt = belt
+        self._claim = Claim(path)
+        self._file = WatchedFile(self._claim.making)
         try:
-            self._tap = Tap(self._making, rig, fps)
+            self._tap = Tap(self._claim.making, rig, fps)
         except RuntimeError as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._claim.give_up()
             raise FaultError(f"{path}: the SDK cannot record there ({error})") from error
 
     def write(
@@ -77,6 +84,7 @@ class Recorder:
         Raises:
             RecordingError: A size or dtype that is not the rig's.
             FaultError: The file does not grow: the disk is full, or the recorder died.
+            OSError: The disk does not take the mask.
         """
         self.n_frames += 1
         timestamp_ms = self.n_frames * 1000.0 / self.fps
@@ -94,8 +102,9 @@ class Recorder:
         """Finish the file, count its images, and move it into place with labels and masks.
 
         Raises:
-            RecordingError: Nothing was written.
+            RecordingError: Nothing was written, or the name was taken meanwhile.
             FaultError: An image that was written is not in the file.
+            OSError: The disk does not take the labels.
         """
         try:
             self._tap.close()
@@ -103,8 +112,9 @@ class Recorder:
                 raise RecordingError(f"{self.path}: no frame was written, so nothing is kept")
             self._file.check_complete()
             self._file.close()
-            set_times(self._making, self._times_ns)
-            self._move_into_place()
+            set_times(self._claim.making, self._times_ns)
+            self._write_labels()
+            self._claim.put_in_place()
         finally:
             self.abandon()
 
@@ -112,7 +122,7 @@ class Recorder:
         """Leave nothing behind; safe to call twice."""
         self._tap.close()
         self._file.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._claim.give_up()
 
     def __enter__(self) -> Recorder:
         """Start writing."""
@@ -132,31 +142,13 @@ class Recorder:
 
     def _write_mask(self, mask: npt.NDArray[np.bool_]) -> str:
         relative = f"{masks_path(self.path).name}/{self.n_frames:06d}.png"
-        target = self._folder / relative
-        target.parent.mkdir(exist_ok=True)
-        if not cv2.imwrite(str(target), mask.astype(np.uint8) * 255):
-            raise FaultError(f"cannot write {target.name} in {self.path.parent}: is the disk full?")
+        write_png(self._claim.making.parent / relative, mask.astype(np.uint8) * 255)
         return relative
 
-    def _move_into_place(self) -> None:
-        """Move the recording last: where it stands, its labels and masks stand too."""
-        masks, labels = masks_path(self.path), labels_path(self.path)
+    def _write_labels(self) -> None:
+        """Put what is known beside the recording; the disk is asked now, not in the background."""
         if self._is_labelled:
-            (self._folder / labels.name).write_text(label_lines(self._labels), encoding="utf-8")
-        if masks.exists():
-            shutil.rmtree(masks)
-        if (self._folder / masks.name).exists():
-            (self._folder / masks.name).rename(masks)
-        labels.unlink(missing_ok=True)
-        if self._is_labelled:
-            (self._folder / labels.name).replace(labels)
-        self._making.replace(self.path)
-
-
-def _hidden_folder(path: Path) -> Path:
-    """Make a place on the same disk as the recording, so that moving it there is one step."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be written there: {error.strerror}") from error
+            labels = label_lines(self._labels).encode("utf-8")
+            write_bytes(labels_path(self._claim.making), labels)
+        if self._belt is not None:
+            write_bytes(belt_path(self._claim.making), _BELT.dump_json(self._belt, indent=2))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loupe_calibration.errors import FaultError
 from loupe_edge.errors import RecordingError, StationError
+from loupe_edge.labels import belt_path
 from loupe_edge.publisher import ZmqPublisher
 from loupe_edge.replay import at_station, replay, station_for
 from loupe_edge.station import Station, load_station
@@ -78,5 +79,5 @@ def station_of(request: Request) -> Station:
 
 def belt_beside(recording: Path) -> Path | None:
     """Find the belt that the simulator wrote beside its recording."""
-    belt = recording.with_suffix(".belt.json")
+    belt = belt_path(recording)
     return belt if belt.is_file() else None

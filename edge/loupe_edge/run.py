@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 from loupe_edge.assembly import open_service
+from loupe_edge.errors import JournalError
 from loupe_edge.places import check_places, told_of
 from loupe_edge.station import load_station
 
@@ -27,7 +28,7 @@ def run_station(path: Path) -> int:
 
     Raises:
         BadInputError: The file, the bundle and the device do not fit together.
-        FaultError: The camera, the engine or a thread gave up.
+        FaultError: The camera, the engine or a thread gave up, or verdicts were never kept.
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     station = load_station(path)
@@ -47,4 +48,9 @@ def run_station(path: Path) -> int:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+    if service.journal is not None and service.journal.n_owed:
+        raise JournalError(
+            f"{service.journal.n_owed} verdicts were said but never kept; free some space where "
+            f"journal.path lies, or name another place"
+        )
     return 130 if signal.SIGINT in received else 0

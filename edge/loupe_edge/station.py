@@ -29,6 +29,7 @@ from loupe_edge.endpoint import MAX_PORT, port_of
 from loupe_edge.engines import DEFAULT_THREADS
 from loupe_edge.errors import StationError
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
+from loupe_edge.machine import MAX_THREADS
 from loupe_models.bundle import Bundle
 from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.manifest import Mode, ModeManifest, Precision
@@ -117,7 +118,7 @@ class EngineSettings(_Settings):
     """Which graph of the bundle runs, and on how many CPU threads."""
 
     variant: Precision = "fp32"
-    threads: int = Field(default=DEFAULT_THREADS, ge=1, le=256)
+    threads: int = Field(default=DEFAULT_THREADS, ge=1, le=MAX_THREADS)
 
 
 class ThresholdSettings(_Settings):
@@ -230,6 +231,7 @@ def load_station(path: Path) -> Station:
     try:
         station = Station.model_validate(document)
         station.belt_from_camera()
+        _check_places(station)
     except ValidationError as error:
         raise StationError(
             "\n".join(
@@ -290,6 +292,35 @@ def streams_needed(contract: ModeManifest, gate: GateSpec) -> set[str]:
     if gate.occupied is not None:
         needed.add("depth" if isinstance(gate.occupied, ByHeight) else "rgb")
     return needed
+
+
+def _check_places(station: Station) -> None:
+    """Keep what is written apart from what is read: the record folder is emptied of its oldest.
+
+    Raises:
+        StationError: Evidence among other files, or a place that is not what it should be.
+    """
+    if station.journal is not None and station.journal.path.is_dir():
+        raise StationError(f"journal.path: {station.journal.path} is a folder; name a file in it")
+    if station.record is None:
+        return
+    folder = station.record.folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise StationError(f"record.folder: {folder} is a file; name a folder")
+    others = {
+        "bundle": station.bundle,
+        "journal.path": station.journal.path if station.journal else None,
+        "camera.recording": station.camera.recording,
+    }
+    for key, other in others.items():
+        if other is not None and folder in (other.resolve(), *other.resolve().parents):
+            raise StationError(
+                f"record.folder: {folder} is or holds the {key}, {other}; name a folder of its own"
+            )
+    if station.bundle.resolve() in folder.parents:
+        raise StationError(
+            f"record.folder: {folder} lies in the bundle, which must not change; name another"
+        )
 
 
 def _resolve(document: dict[str, object], keys: tuple[str, ...], folder: Path) -> None:

@@ -60,7 +60,7 @@ def test_lines_become_items(index: Index, tmp_path: Path) -> None:
         ([{"filename": "0\0.png", "label": 1}], r"jsonl:1: filename: .* no name can hold"),
         (
             [{"filename": "0.png", "label": 1, "part": "\ud800"}],
-            r"jsonl:1: not a JSON object: .*surrogates",
+            r"jsonl:1: not .*surrogates",
         ),
         ([{"label": 0}], "filename: Field required"),
         ([{"filename": "0.png", "label": 2}], "label"),

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loupe_calibration.errors import LoupeError
-from loupe_trainer import os_errors
+from loupe_calibration.os_errors import explained
 from loupe_trainer.errors import RecipeError, StoppedError
 
 if TYPE_CHECKING:
@@ -44,13 +44,10 @@ def main() -> None:
     """Run the command line; a fault or bad input is one message, never a traceback."""
     try:
         app()
-    except LoupeError as error:
-        err.print(f"loupe-trainer: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        told = os_errors.told(error)
+    except (LoupeError, OSError) as error:
+        told = explained(error) if isinstance(error, OSError) else error
         err.print(f"loupe-trainer: {told}", style="red", markup=False, soft_wrap=True)
-        sys.exit(os_errors.exit_status(error))
+        sys.exit(told.exit_status)
     except SystemExit as end:  # typer has caught the interrupt, and says nothing
         if end.code == StoppedError.exit_status:
             err.print("loupe-trainer: interrupted")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from loupe_edge.engines import open_engine
 from loupe_edge.inspector import Inspection, Inspector
+from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame, Rect
 from loupe_models.preprocess import preprocess
@@ -97,7 +98,7 @@ def evaluate(
     bundle: Bundle, mode: str, exam: Exam, progress: Progress,
     baseline: GaussianBaseline | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Inspect every frame of an exam.
+    """Prove a bundle on this machine, then inspect every frame of an exam.
 
     Args:
         bundle: Verified.
@@ -108,6 +109,7 @@ def evaluate(
 
     Raises:
         DataError: There is nothing to evaluate.
+        ProofError: The bundle does not answer here as it did where it was made.
     """
     data, items = exam.data, exam.items
     if not items:
@@ -120,6 +122,7 @@ def evaluate(
     plain: list[Outcome] = []
     stage_us: list[Mapping[str, int]] = []
     try:
+        prove(bundle, mode, engine)
         for item, frame in tracked(progress, data.frames(items), "inspecting", len(items)):
             found = inspector.inspect(frame)
             if found is None:

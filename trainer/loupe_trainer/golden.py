@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from loupe_calibration.errors import FaultError
 from loupe_calibration.transform import Transform
 from loupe_models.frame import Frame, Rect
 from loupe_models.gate import gate
 from loupe_models.manifest import Golden
+from loupe_models.png import write_png
 from loupe_models.preprocess import preprocess
 from loupe_trainer.cache import View
 from loupe_trainer.errors import TrainingError
@@ -166,7 +166,5 @@ def _take(judged: Iterable[GoldenFrame | None], decision: str) -> list[GoldenFra
 
 
 def _write(folder: Path, name: str, picture: npt.NDArray[np.generic]) -> str:
-    (folder / name).parent.mkdir(exist_ok=True)
-    if not cv2.imwrite(str(folder / name), np.ascontiguousarray(picture)):
-        raise FaultError(f"{folder / name}: could not be written")
+    write_png(folder / name, picture)
     return name

@@ -14,11 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from loupe_calibration.errors import CalibrationError
 from loupe_calibration.transform import Transform
 from loupe_edge.errors import RecordingError
+from loupe_edge.labels import belt_path
 from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.simulate.conveyor import SimulatedFrame, frames, n_frames
 from loupe_edge.simulate.optics import DEPTH_SCALE_M, gate_spec, optics
 from loupe_edge.simulate.scenario import DEFECT_NAMES, KIND_NAMES, Scenario
-from loupe_models.atomic import write_bytes
 
 __all__ = [
     "DEFECT_NAMES",
@@ -45,22 +45,16 @@ def simulate(scenario: Scenario, out: Path, progress: Callable[[int, int], None]
         progress: Called with the frames done and the frames in all.
 
     Raises:
-        RecordingError: The path does not end in `.db3`, or is taken.
-        FaultError: The recorder lost a frame.
+        RecordingError: The path does not end in `.db3`, or anything of the recording is there.
+        FaultError: The recorder lost a frame, or the disk is full.
     """
     view = optics(scenario.width_px, scenario.height_px)
     rig = Rig(view.rgb, view.depth, DEPTH_SCALE_M, view.rgb_from_depth)
     n_all = n_frames(scenario)
-    with Recorder(out, rig, scenario.fps) as recorder:
+    with Recorder(out, rig, scenario.fps, view.belt_from_rgb) as recorder:
         for done, frame in enumerate(frames(scenario), start=1):
             recorder.write(frame.rgb, frame.depth, frame.label, frame.mask)
             progress(done, n_all)
-    write_bytes(belt_path(out), _TRANSFORM.dump_json(view.belt_from_rgb, indent=2))
-
-
-def belt_path(recording: Path) -> Path:
-    """Give the place of a recording's belt: NAME.belt.json beside NAME.db3."""
-    return recording.with_suffix(".belt.json")
 
 
 def read_belt(recording: Path) -> Transform:
