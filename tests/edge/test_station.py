@@ -138,3 +138,27 @@ def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
         check_fit(poor, tiny_bundle)
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert keys == ["engine.variant", "camera.streams", "belt"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("bundles/b", "is or holds the bundle"),
+        ("bundles", "is or holds the bundle"),
+        ("other/../bundles", "is or holds the bundle"),
+        ("bundles/b/evidence", "lies in the bundle"),
+        ("journals", "is or holds the journal.path"),
+        ("recordings", "is or holds the camera.recording"),
+        ("station.toml", "is a file; name a folder"),
+    ],
+)
+def test_evidence_needs_a_folder_of_its_own(tmp_path: Path, folder: str, says: str) -> None:
+    text = LEAST.replace('serial = "123"', 'recording = "recordings/a.db3"')
+    text += f'[journal]\npath = "journals/j.jsonl"\n[record]\nfolder = "{folder}"\n'
+    with pytest.raises(StationError, match=r"station\.toml: record\.folder: .*" + says):
+        load_station(written(tmp_path, text))
+
+
+def test_a_journal_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StationError, match=r"journal\.path: .* is a folder; name a file in it"):
+        load_station(written(tmp_path, LEAST + '[journal]\npath = "."\n'))
