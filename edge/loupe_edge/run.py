@@ -10,7 +10,7 @@ from types import FrameType
 from loupe_edge.assembly import open_service
 from loupe_edge.errors import JournalError
 from loupe_edge.places import check_places, told_of
-from loupe_edge.station import load_station
+from loupe_edge.station import Station, load_station
 
 LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"  # journald adds the time
 
@@ -31,7 +31,7 @@ def run_station(path: Path) -> int:
         FaultError: The camera, the engine or a thread gave up, or verdicts were never kept.
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    station = load_station(path)
+    station = _as_live(load_station(path))
     received: list[int] = []
     with told_of(path):
         check_places(station)
@@ -54,3 +54,9 @@ def run_station(path: Path) -> int:
             f"journal.path lies, or name another place"
         )
     return 130 if signal.SIGINT in received else 0
+
+
+def _as_live(station: Station) -> Station:
+    """Play a recording at the speed it was made: read any faster, most of its parts are dropped."""
+    camera = station.camera.model_copy(update={"real_time": station.camera.recording is not None})
+    return station.model_copy(update={"camera": camera})

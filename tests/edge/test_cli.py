@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -305,15 +306,69 @@ def test_bad_input_is_told_with_what_to_do(
     assert not (wrong["here"] / "a.db3").exists()
 
 
-def test_a_disk_that_refuses_is_a_fault(
-    call: Call, tiny_bundle: Bundle, tmp_path: Path, make_frame: MakeFrame
+@pytest.fixture
+def picture(tmp_path: Path, make_frame: MakeFrame) -> Path:
+    path = tmp_path / "part.png"
+    cv2.imwrite(str(path), np.asarray(make_frame("good", 1).rgb)[..., ::-1])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--out {file}", "a file stands where a folder must be"),
+        ("--out {file}/out", "a file stands where a folder must be"),
+        ("--out {long}", "the name is too long"),
+        ("--out {out} --threshold nan", "threshold nan: give a finite number"),
+        ("--out {out} --threshold inf", "threshold inf: give a finite number"),
+        ("--out {out} --threads 257", "--threads"),
+    ],
+)
+def test_inspect_says_what_is_wrong_with_its_options(
+    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path, words: str, says: str
 ) -> None:
-    picture = tmp_path / "part.png"
-    cv2.imwrite(str(picture), np.asarray(make_frame("good", 1).rgb)[..., ::-1])
     (tmp_path / "file").write_bytes(b"")
-    told = call("inspect", tiny_bundle.path, picture, "--out", tmp_path / "file" / "out")
+    places = {"file": tmp_path / "file", "out": tmp_path / "out", "long": tmp_path / ("x" * 300)}
+    told = call("inspect", tiny_bundle.path, picture, *words.format(**places).split())
+    assert told.status == 2
+    assert says in told.err
+    assert "Errno" not in told.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_a_fault_that_names_the_file(
+    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        told = call("inspect", tiny_bundle.path, picture, "--out", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert told.status == 1
-    assert "file" in told.err
+    assert "out/overlays/part.png: the disk is full" in told.err
+
+
+def test_inspect_proves_the_bundle_before_it_speaks(
+    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(tiny_bundle.path, tmp_path / "altered")
+    document = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    document["modes"]["rgb"]["golden"][0]["image_score"] += 1.0
+    (bundle / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+    told = call("inspect", bundle, picture, "--out", tmp_path / "out")
+    assert told.status == 1
+    assert "golden frame 0: this device says" in told.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_run_does_not_end_well_where_verdicts_were_never_kept(call: Call, station: Path) -> None:
+    text = station.read_text(encoding="utf-8").replace("journal.jsonl", "/dev/full")
+    station.write_text(text, encoding="utf-8")
+    told = call("run", station)
+    assert told.status == 1
+    assert "verdicts were said but never kept" in told.err
 
 
 def test_every_error_of_ours_carries_its_exit_status() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from loupe_edge.overlays import MapScale
 from loupe_edge.verdict import Verdict
 from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame
+from loupe_models.making import hold
 
 SCALE = MapScale(-1.0, 3.0)
 
@@ -93,11 +96,68 @@ def test_the_newest_stay_within_the_size(
     assert entries(tmp_path / "evidence")[-1].endswith(f"{n_fit + 4:08d}")
 
 
+NAME = "00000000000000000001-00000000"
+
+
 def test_what_an_interrupted_run_left_is_cleared(tmp_path: Path) -> None:
-    (tmp_path / ".making-abc").mkdir()
-    (tmp_path / ".making-abc" / "rgb.png").write_bytes(b"half")
+    (tmp_path / f".making-{NAME}").mkdir()
+    (tmp_path / f".making-{NAME}" / "rgb.png").write_bytes(b"half")
     EvidenceFolder(tmp_path, SCALE, 10, 10)
     assert entries(tmp_path) == []
+
+
+def test_what_another_station_is_making_stays(tmp_path: Path) -> None:
+    making = tmp_path / f".making-{NAME}"
+    handle = hold(making)
+    (making / "rgb.png").write_bytes(b"half")
+    EvidenceFolder(tmp_path, SCALE, 10, 10)
+    os.close(handle)
+    assert entries(making) == ["rgb.png"]
+
+
+def test_what_is_not_ours_is_neither_counted_nor_removed(
+    tmp_path: Path, look: Look, make_verdict: Callable[..., Verdict]
+) -> None:
+    folder = tmp_path / "evidence"
+    theirs = ["0-photos", "bundle", ".making-of", "1-2", f"{NAME}.old", "photos-of-the-line"]
+    for name in theirs:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "a.jpg").write_bytes(bytes(2_000_000))
+    (folder / NAME).symlink_to(tmp_path)
+    evidence = EvidenceFolder(folder, SCALE, 2, 1)
+    for seq in range(4):
+        evidence.record(look, make_verdict(decision="defect", epoch=9, seq=seq))
+    ours = {f"{9:020d}-{seq:08d}" for seq in (2, 3)}
+    assert set(entries(folder)) == {*theirs, NAME, *ours}
+    assert all((folder / name / "a.jpg").exists() for name in theirs)
+
+
+def test_a_full_disk_costs_the_oldest(
+    tmp_path: Path,
+    look: Look,
+    make_verdict: Callable[..., Verdict],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk holds two entries and a half, and is filled far below our own limit."""
+    evidence = EvidenceFolder(tmp_path, SCALE, 100, 100)
+    evidence.record(look, make_verdict(decision="defect", seq=0))
+    disk = sum(file.stat().st_size for file in tmp_path.rglob("*.*")) * 2.5
+    write = Path.write_bytes
+
+    def write_if_it_fits(path: Path, content: bytes) -> int:
+        used = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+        if used + len(content) > disk:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_if_it_fits)
+    for seq in range(1, 5):
+        evidence.record(look, make_verdict(decision="defect", seq=seq))
+    assert [int(name.split("-")[1]) for name in entries(tmp_path)] == [3, 4]
+    disk = 0
+    with pytest.raises(EvidenceError, match=r"No space left.*free some space"):
+        evidence.record(look, make_verdict(decision="defect", seq=5))
+    assert not list(tmp_path.glob(".making-*"))
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -100,6 +103,66 @@ def test_pictures_of_one_name_do_not_share_an_overlay(
         save(tmp_path / "in" / name, make_frame("good", 1))
     verdicts = inspect_pictures(inspector, tmp_path / "in", tmp_path / "out", quiet)
     assert len({v.overlay for v in verdicts}) == 2
+
+
+def test_pictures_whose_overlays_would_be_named_alike_do_not_share_one(
+    inspector: Inspector, tmp_path: Path, make_frame: MakeFrame
+) -> None:
+    names = ("x.jpg", "x.jpg.png", "x.jpg.png.png")
+    for name in names:
+        save(tmp_path / "in" / name, make_frame("good", 1))
+    verdicts = inspect_pictures(inspector, tmp_path / "in", tmp_path / "out", quiet)
+    assert [v.picture for v in verdicts] == list(names)
+    assert len({v.overlay for v in verdicts}) == 3
+
+
+def test_pictures_are_never_replaced_by_their_overlays(
+    inspector: Inspector, tmp_path: Path, make_frame: MakeFrame
+) -> None:
+    picture = save(tmp_path / "overlays" / "a.png", make_frame("good", 1))
+    (tmp_path / "linked").symlink_to(tmp_path / "overlays")
+    before = picture.read_bytes()
+    for source in (picture, picture.parent, tmp_path / "linked"):
+        with pytest.raises(BadInputError, match="give another --out"):
+            inspect_pictures(inspector, source, tmp_path, quiet)
+    assert picture.read_bytes() == before
+
+
+def test_old_verdicts_do_not_stay_beside_new_overlays(
+    inspector: Inspector, pictures: Path, tmp_path: Path
+) -> None:
+    inspect_pictures(inspector, pictures, tmp_path / "out", quiet)
+    (pictures / "1-torn.png").write_bytes(b"torn")
+    with pytest.raises(BadInputError, match=r"1-torn\.png"):
+        inspect_pictures(inspector, pictures, tmp_path / "out", quiet)
+    assert not (tmp_path / "out" / VERDICTS).exists()
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(inspector: Inspector, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(BadInputError, match="not a regular file"):
+        inspect_pictures(inspector, tmp_path / "a.png", tmp_path / "out", quiet)
+
+
+def test_a_picture_that_claims_to_be_huge_is_bad_input(
+    inspector: Inspector, tmp_path: Path
+) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+    (tmp_path / "a.png").write_bytes(png + struct.pack(">I", zlib.crc32(header)) + bytes(60))
+    with pytest.raises(BadInputError, match=r"a\.png: not a picture that can be read"):
+        inspect_pictures(inspector, tmp_path / "a.png", tmp_path / "out", quiet)
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_name_that_is_not_utf_8_is_shown_and_refused(
+    inspector: Inspector, tmp_path: Path, make_frame: MakeFrame, is_folder: bool
+) -> None:
+    odd = save(tmp_path / "in" / "a.png", make_frame("good", 1)).rename(
+        os.fsdecode(os.fsencode(tmp_path / "in") + b"/b\xff.png")
+    )
+    with pytest.raises(BadInputError, match=r"b\\udcff\.png'?: the name is not UTF-8"):
+        inspect_pictures(inspector, odd.parent if is_folder else odd, tmp_path / "out", quiet)
 
 
 def test_a_file_that_is_no_image_is_named_and_leaves_no_verdicts(

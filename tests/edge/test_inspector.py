@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from loupe_calibration.errors import BadInputError
 from loupe_calibration.transform import Transform
 from loupe_edge.engines import open_engine
 from loupe_edge.fakes import FunctionEngine
@@ -213,3 +214,9 @@ def test_a_labels_rectangle_wins_and_an_impossible_one_is_unknown(
     refused = inspector.inspect(outside)
     assert refused is not None
     assert refused.decision == "unknown"
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf")])
+def test_a_threshold_that_is_not_finite_is_refused(tiny_bundle: Bundle, threshold: float) -> None:
+    with pytest.raises(BadInputError, match=f"threshold {threshold}: give a finite number"):
+        Inspector(tiny_bundle, "rgb", answers(0.0), threshold=threshold)

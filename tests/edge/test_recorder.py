@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,12 +15,14 @@ import pytest
 
 from loupe_calibration.errors import FaultError
 from loupe_calibration.intrinsics import Intrinsics
+from loupe_calibration.transform import Transform
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import RecordingError
-from loupe_edge.labels import labels_path, masks_path, read_labels, read_mask
+from loupe_edge.labels import labels_path, read_labels, read_mask
 from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.recording_file import read_contents, stream_of
+from loupe_edge.simulate import read_belt
 from loupe_models.frame import Label
 
 LENS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
@@ -161,10 +165,56 @@ def test_a_recording_without_a_frame_is_none(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_masks_of_an_earlier_recording_do_not_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.db3", "a.labels.jsonl", "a.masks", "a.belt.json"])
+def test_what_stands_there_already_is_named_and_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(RecordingError, match=rf"{name} exists there; choose another name"):
+        Recorder(tmp_path / "a.db3", Rig(rgb=LENS))
+    assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [(name, "precious")]
+
+
+def test_what_comes_to_stand_there_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.db3", Rig(rgb=LENS))
+    recorder.write(RGB, label=Label(kind="defect"), mask=np.ones((48, 64), np.bool_))
+    (tmp_path / "a.masks").mkdir()
+    with pytest.raises(RecordingError, match=r"a\.masks exists there"):
+        recorder.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.masks"]
+
+
+def test_two_at_once_to_one_name_the_second_is_refused_at_once(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "a.db3", Rig(rgb=LENS)) as first:
+        first.write(RGB)
+        with pytest.raises(RecordingError, match="another process is writing it"):
+            Recorder(tmp_path / "a.db3", Rig(rgb=LENS))
+        first.write(RGB)
+    assert read_contents(tmp_path / "a.db3").n_images["rgb"] == 2
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from loupe_calibration.intrinsics import Intrinsics
+from loupe_edge.recorder import Recorder, Rig
+recorder = Recorder(Path(sys.argv[1]), Rig(rgb=Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)))
+recorder.write(np.zeros((48, 64, 3), np.uint8))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
     path = tmp_path / "a.db3"
-    masks_path(path).mkdir()
-    (masks_path(path) / "000009.png").write_bytes(b"old")
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
+    assert list(tmp_path.glob(".a.*/a.db3"))
     with Recorder(path, Rig(rgb=LENS)) as recorder:
-        recorder.write(RGB, label=Label(kind="defect"), mask=np.ones((48, 64), np.bool_))
-    assert [mask.name for mask in masks_path(path).iterdir()] == ["000001.png"]
+        recorder.write(RGB)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.db3", "a.labels.jsonl"]
+
+
+def test_the_belt_comes_into_place_with_the_recording(tmp_path: Path) -> None:
+    belt = Transform.identity()
+    with Recorder(tmp_path / "a.db3", Rig(rgb=LENS), belt=belt) as recorder:
+        recorder.write(RGB)
+        assert not (tmp_path / "a.belt.json").exists()
+    assert read_belt(tmp_path / "a.db3") == belt

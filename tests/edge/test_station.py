@@ -163,3 +163,27 @@ def test_a_region_beyond_a_live_cameras_frame_is_refused(
 @pytest.mark.parametrize("endpoint", ["tcp://*:*", "tcp://[::1]:5555", "ipc:///run/loupe/v"])
 def test_endpoints_of_every_kind_pass(make_station: Callable[..., Station], endpoint: str) -> None:
     assert make_station(publish={"endpoint": endpoint}).publish.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("bundles/b", "is or holds the bundle"),
+        ("bundles", "is or holds the bundle"),
+        ("other/../bundles", "is or holds the bundle"),
+        ("bundles/b/evidence", "lies in the bundle"),
+        ("journals", "is or holds the journal.path"),
+        ("recordings", "is or holds the camera.recording"),
+        ("station.toml", "is a file; name a folder"),
+    ],
+)
+def test_evidence_needs_a_folder_of_its_own(tmp_path: Path, folder: str, says: str) -> None:
+    text = LEAST.replace('serial = "123"', 'recording = "recordings/a.db3"')
+    text += f'[journal]\npath = "journals/j.jsonl"\n[record]\nfolder = "{folder}"\n'
+    with pytest.raises(StationError, match=r"station\.toml: record\.folder: .*" + says):
+        load_station(written(tmp_path, text))
+
+
+def test_a_journal_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StationError, match=r"journal\.path: .* is a folder; name a file in it"):
+        load_station(written(tmp_path, LEAST + '[journal]\npath = "."\n'))

@@ -68,6 +68,15 @@ def test_train_evaluate_export_report(
     assert status == 2
     assert "2 bundles say little of how seeds differ: give 3 at least" in told
 
+    altered = shutil.copytree(out / "bundle", tmp_path / "altered")
+    document = json.loads((altered / "manifest.json").read_text())
+    document["modes"]["rgb"]["golden"][0]["image_score"] += 100.0
+    (altered / "manifest.json").write_text(json.dumps(document))
+    status, told = typed("evaluate", altered, test, "--out", tmp_path / "unproved")
+    assert status == 1
+    assert "golden frame 0: this device says" in told
+    assert not (tmp_path / "unproved").exists()
+
     assert typed("export", out, "--out", tmp_path / "copy")[0] == 0
     assert (tmp_path / "copy" / "manifest.json").is_file()
     (out / "evaluation" / "report.html").unlink()
@@ -94,6 +103,8 @@ def test_train_evaluate_export_report(
             ["train", "{recipe}", "--data", "{good}", "--set", "threshold.false_reject_rate=0.01"],
             "which takes 299",
         ),
+        (["train", "{recipe}", "--data", "{good}", "--out", "{tmp}/file"], "a file stands where"),
+        (["train", "{recipe}", "--data", "{good}", "--out", "{long}"], "the name is too long"),
         (["evaluate", "{tmp}/absent", "{good}"], "not a folder; give the folder that holds"),
         (["export", "{tmp}"], "no readable run.json"),
         (["report", "{tmp}"], "no readable run.json"),
@@ -166,8 +177,10 @@ def test_bad_input_says_what_to_do_and_exits_2(
     shutil.copytree(plain_folder, tmp_path / "text", dirs_exist_ok=True)
     (tmp_path / "text" / "b.png").write_text("hello")
     shutil.copy(first, tmp_path / "mixed" / "scratch-1.png")
-    places = {"tmp": tmp_path, "recipe": recipe_file, "good": plain_folder}
-    out = ["--out", str(tmp_path / "run")] if words[0] == "train" else []
+    (tmp_path / "file").write_text("")
+    long = tmp_path / ("x" * 300)
+    places = {"tmp": tmp_path, "recipe": recipe_file, "good": plain_folder, "long": long}
+    out = ["--out", str(tmp_path / "run")] if words[0] == "train" and "--out" not in words else []
     status, told = typed(*(w.format(**places) for w in words), *out)
     assert status == 2, told
     assert says.format(**places) in told
