@@ -65,9 +65,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory, make_frame: MakeFrame) -
     """Good, defect, empty, good, defect, as the tiny bundle sees them."""
     path = tmp_path_factory.mktemp("recorded") / "parts.db3"
     first = make_frame("good", 0, ("rgb", "depth"))
-    with Recorder(
-        path, Rig(rgb=first.intrinsics, depth=first.intrinsics, depth_scale_m=0.0001)
-    ) as r:
+    rig = Rig(rgb=first.intrinsics, depth=first.intrinsics, depth_scale_m=0.0001)
+    with Recorder(path, rig) as r:
         for seed, kind in enumerate(RECORDED):
             frame = make_frame(kind, seed, ("rgb", "depth"))
             r.write(frame.rgb, frame.depth, Label(part_id=f"part-{seed}"))
@@ -101,8 +100,7 @@ def station(tmp_path: Path, tiny_bundle: Bundle, recording: Path) -> Path:
 def test_help_names_every_command(call: Call) -> None:
     told = call("--help")
     assert told.status == 0
-    for command in COMMANDS:
-        assert command in told.out
+    assert [command for command in COMMANDS if command not in told.out] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -209,7 +209,7 @@ def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
     assert list(tmp_path.glob(".a.*/a.db3"))
     with Recorder(path, Rig(rgb=LENS)) as recorder:
         recorder.write(RGB)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.db3", "a.labels.jsonl"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.db3"]
 
 
 def test_the_belt_comes_into_place_with_the_recording(tmp_path: Path) -> None:

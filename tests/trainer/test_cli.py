@@ -103,8 +103,8 @@ def test_train_evaluate_export_report(
             ["train", "{recipe}", "--data", "{good}", "--set", "threshold.false_reject_rate=0.01"],
             "which takes 299",
         ),
-        (["train", "{recipe}", "--data", "{good}", "--out", "{tmp}/file"], "a file stands where"),
-        (["train", "{recipe}", "--data", "{good}", "--out", "{long}"], "the name is too long"),
+        (["train", "{recipe}", "--data", "{good}", "--out", "{tmp}/file"], "is not a folder"),
+        (["train", "{recipe}", "--data", "{good}", "--out", "{long}"], "too long"),
         (["evaluate", "{tmp}/absent", "{good}"], "not a folder; give the folder that holds"),
         (["export", "{tmp}"], "no readable run.json"),
         (["report", "{tmp}"], "no readable run.json"),
@@ -136,7 +136,7 @@ def test_train_evaluate_export_report(
         (["pretrain", "--out", "{tmp}/one"], "is a folder; give --out the name of a file"),
         (["pretrain", "--out", "{recipe}/t"], "recipe.toml is a file, not a folder"),
         (["pretrain", "--out", "{tmp}/" + "n" * 256], "too long"),
-        (["evaluate", "{tmp}/" + "n" * 256, "{good}"], "give a shorter name"),
+        (["evaluate", "{tmp}/" + "n" * 256, "{good}"], "the name is too long"),
         (["pretrain", "--out", "{tmp}/t", "--set", "stepps=1"], "stepps: unknown key"),
         (["pretrain", "--out", "{tmp}/t", "--backbone", "alexnet"], "backbone"),
         (
@@ -300,6 +300,6 @@ def test_a_full_disk_is_named_and_leaves_the_old_evaluation(
     monkeypatch.setattr("loupe_trainer.evaluating.write_report", full)
     status, told = typed("report", out)
     assert status == 1
-    assert "report.html: No space left on device: the disk is full: make room" in told
+    assert "report.html: the disk is full; free some space" in told
     assert {f.name: f.stat().st_ino for f in (out / "evaluation").iterdir()} == before
     assert not list(out.glob(".evaluation*"))
