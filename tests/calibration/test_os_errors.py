@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from loupe_calibration.os_errors import explained
 
 def test_places_that_cannot_be_are_bad_input_and_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    attempts = {
+    attempts: dict[str, Callable[[], object]] = {
         "file/a: a file stands where": lambda: (tmp_path / "file" / "a").write_text(""),
         "file: exists already": lambda: (tmp_path / "file").mkdir(),
         "a folder stands where": lambda: tmp_path.write_text(""),

@@ -16,8 +16,10 @@ import pytest
 
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.errors import EngineError
-from loupe_edge.protocols import Outputs
+from loupe_edge.proof import ProofReport, prove
+from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.verdict import Decision
+from loupe_models.bundle import Bundle
 from loupe_models.preprocess import Tensors
 from loupe_trainer.data.item import Kind
 from loupe_trainer.evaluate import Evaluation
@@ -211,7 +213,12 @@ def test_nothing_could_be_measured(
     def fails(self: OnnxRuntimeEngine, tensors: Tensors) -> Outputs:  # noqa: ARG001
         raise EngineError("out of <memory>")
 
-    monkeypatch.setattr(OnnxRuntimeEngine, "infer", fails)
+    def prove_then_fail(bundle: Bundle, mode: str, engine: Engine) -> ProofReport:
+        proof = prove(bundle, mode, engine)
+        monkeypatch.setattr(OnnxRuntimeEngine, "infer", fails)
+        return proof
+
+    monkeypatch.setattr("loupe_trainer.evaluate.prove", prove_then_fail)
     evaluate_bundle(run.bundle, run.split / "test.jsonl", run.path / "odd", None, QUIET)
     words = _words(run.path / "odd" / "report.html")
     assert "22 parts could not be judged and were called unknown" in words

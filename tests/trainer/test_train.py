@@ -11,10 +11,10 @@ import pytest
 from loupe_edge.engines import open_engine
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.errors import EngineError
-from loupe_edge.proof import prove
-from loupe_edge.protocols import Outputs
+from loupe_edge.proof import ProofReport, prove
+from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.verdict import Decision
-from loupe_models.bundle import load_bundle
+from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.preprocess import Tensors
 from loupe_models.scoring import score_unit
 from loupe_trainer.cache import Samples
@@ -237,7 +237,7 @@ def test_a_good_picture_that_is_a_copy_of_a_defect(
 def test_unknown_frames_count_as_false_reject_and_as_caught(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An engine that fails on bright pictures leaves them unknown, never good."""
+    """A proved engine that fails on bright pictures leaves them unknown, never good."""
     infer = OnnxRuntimeEngine.infer
 
     def fails_on_defects(self: OnnxRuntimeEngine, tensors: Tensors) -> Outputs:
@@ -245,7 +245,12 @@ def test_unknown_frames_count_as_false_reject_and_as_caught(
             raise EngineError("lamp too bright")
         return infer(self, tensors)
 
-    monkeypatch.setattr(OnnxRuntimeEngine, "infer", fails_on_defects)
+    def prove_then_fail(bundle: Bundle, mode: str, engine: Engine) -> ProofReport:
+        proof = prove(bundle, mode, engine)
+        monkeypatch.setattr(OnnxRuntimeEngine, "infer", fails_on_defects)
+        return proof
+
+    monkeypatch.setattr("loupe_trainer.evaluate.prove", prove_then_fail)
     metrics = evaluate_bundle(run.bundle, run.split / "test.jsonl", tmp_path / "e", None, QUIET)
     assert metrics["n_unknown"] == 12
     assert metrics["escape_rate"] == 0
