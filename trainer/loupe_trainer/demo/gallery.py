@@ -64,16 +64,26 @@ def _is_right(part: Part) -> bool:
 
 
 def _numbers(outcome: Outcome, gaussian_auroc: float) -> str:
-    defects, good = outcome.of_kind("defect"), outcome.of_kind("good")
+    defects = outcome.of_kind("defect")
+    in_colour = [part for part in defects if "rgb" in part.label.visible_in]
+    in_depth_only = [part for part in defects if "rgb" not in part.label.visible_in]
     cells = [
-        (f"{sum(p.decision == 'defect' for p in defects)} / {len(defects)}", "defects found"),
-        (f"{sum(p.decision == 'defect' for p in good)} / {len(good)}", "good parts rejected"),
+        (_called_defect(in_colour), "defects found that colour shows"),
+        (
+            _called_defect(in_depth_only),
+            "defects found that only depth, unused here, shows",
+        ),
+        (_called_defect(outcome.of_kind("good")), "good parts rejected"),
         (str(sum(p.decision == "unknown" for p in outcome.parts)), "unknown"),
         (f"{outcome.colour_auroc():.3f}", "AUROC, defects visible in colour"),
         (f"{gaussian_auroc:.3f}", "AUROC of a per-pixel Gaussian"),
         (f"{outcome.stage_times_ms()['all'][0]:.0f} ms", "frame to verdict, p50, this machine"),
     ]
     return "".join(f"<div><b>{value}</b><span>{name}</span></div>" for value, name in cells)
+
+
+def _called_defect(parts: list[Part]) -> str:
+    return f"{sum(part.decision == 'defect' for part in parts)} / {len(parts)}"
 
 
 def _section(title: str, parts: list[Part], views: Mapping[str, Views]) -> str:
