@@ -33,9 +33,7 @@ def open_service(
     publisher: Publisher | None = None,
     camera: Camera | None = None,
 ) -> Iterator[Service]:
-    """Open everything a station needs, prove its bundle on this device, and close it all again.
-
-    The heartbeat says `starting` from the moment the publisher is bound.
+    """Open everything a station needs, prove its bundle here, and close it all again.
 
     Args:
         station: Loaded settings.

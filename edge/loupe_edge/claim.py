@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 from loupe_edge.errors import RecordingError
@@ -52,18 +53,13 @@ class Claim:
             RecordingError: Something has come to stand there meanwhile; it is left alone.
         """
         self._refuse_taken()
-        moved: list[tuple[Path, Path]] = []
-        try:
+        with ExitStack() as undo:
             for target in _places(self.path)[::-1]:
                 source = self._folder / target.name
                 if source.exists():
-                    moved.append((source, target))
                     source.rename(target)
-        except BaseException:
-            for source, target in moved:
-                if not source.exists():
-                    target.rename(source)
-            raise
+                    undo.callback(target.rename, source)
+            undo.pop_all()
 
     def give_up(self) -> None:
         """Let go of the name and remove what is not in place; safe to call twice."""

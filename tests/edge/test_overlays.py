@@ -109,7 +109,8 @@ def test_a_threshold_beyond_float32_is_drawn_without_a_warning(
     frame = make_frame("good", 3)
     found = inspected(tiny_bundle, "rgb", frame, tiny_belt)
     found = dataclasses.replace(found, threshold=threshold)
-    draw_heat(base_picture(frame), found, scale_of(tiny_bundle, "rgb", found))
+    drawn = draw_heat(base_picture(frame), found, scale_of(tiny_bundle, "rgb", found))
+    assert drawn.shape == base_picture(frame).shape
 
 
 def test_the_map_lands_on_the_pixels_it_is_about() -> None:
