@@ -162,7 +162,16 @@ def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
 
 
 def test_closing_twice_is_safe_and_a_late_heartbeat_is_not_sent(tmp_path: Path) -> None:
-    publisher = ZmqPublisher(f"ipc://{tmp_path}/verdicts")
-    publisher.close()
-    publisher.heartbeat(beat(1))
-    publisher.close()
+    endpoint = f"ipc://{tmp_path}/verdicts"
+    publisher = ZmqPublisher(endpoint)
+    with zmq.Context() as context, context.socket(zmq.SUB) as listener:
+        listener.setsockopt(zmq.SUBSCRIBE, b"")
+        listener.connect(endpoint)
+        while not listener.poll(20):
+            publisher.heartbeat(beat(1))
+        publisher.close()
+        while listener.poll(100):
+            listener.recv_multipart()
+        publisher.heartbeat(beat(2))
+        publisher.close()
+        assert not listener.poll(200)

@@ -51,6 +51,15 @@ def lint(model: ModelProto, folder: Path) -> None:
     lint_graph(path, INPUTS, OUTPUTS)
 
 
+def complaint(model: ModelProto, folder: Path) -> str:
+    """What the lint says of a model; nothing where it passes."""
+    try:
+        lint(model, folder)
+    except GraphError as error:
+        return str(error)
+    return ""
+
+
 def newer_ir(model: ModelProto) -> None:
     model.ir_version = 11
 
@@ -135,14 +144,14 @@ def replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
 
 
 def test_a_graph_that_keeps_the_contract_passes(tmp_path: Path) -> None:
-    lint(good_model(), tmp_path)
+    assert complaint(good_model(), tmp_path) == ""
 
 
 def test_a_small_topk_passes(tmp_path: Path) -> None:
     model = good_model()
     k = numpy_helper.from_array(np.array([3840], np.int64), "k")
     topk(model, helper.make_node("Constant", [], ["k"], value=k))
-    lint(model, tmp_path)
+    assert complaint(model, tmp_path) == ""
 
 
 @pytest.mark.parametrize(

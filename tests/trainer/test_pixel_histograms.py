@@ -105,3 +105,4 @@ def test_a_hundred_pictures_with_their_intervals_take_seconds() -> None:
     assert found is not None
     assert exact.au_pro_30 is not None
     assert found[0] < exact.au_pro_30 < found[1]
+    assert exact.pixel_auroc == pytest.approx(0.5, abs=0.02)
