@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from loupe_edge.pictures import read_rgb
+from loupe_models.graph_lint import MAX_TOPK
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.teachers.pdn import STRIDE_PX
 
@@ -24,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class InspectedArea(nn.Module):
-    """Blanks the map outside the inspected area, and takes the maximum inside it.
+    """Blanks the map outside the inspected area, and takes the image score inside it.
 
     Outside are the border and what the region of interest leaves out. The map is 0 there, an
     ordinary pixel; the image score does not look there at all, or 0 would win wherever a network
@@ -33,6 +35,7 @@ class InspectedArea(nn.Module):
     Args:
         size_hw: Of the picture.
         roi: (h, w) of any size, stretched over the picture; None inspects all of it.
+        top_share: Share of the inspected pixels whose mean is the score; 0 is the highest alone.
 
     Raises:
         RecipeError: The region of interest leaves nothing.
@@ -41,7 +44,9 @@ class InspectedArea(nn.Module):
     inside: Tensor
     inside_whole: Tensor
 
-    def __init__(self, size_hw: tuple[int, int], roi: Mask | None = None) -> None:
+    def __init__(
+        self, size_hw: tuple[int, int], roi: Mask | None = None, top_share: float = 0
+    ) -> None:
         super().__init__()
         inside = np.zeros([size_px // STRIDE_PX for size_px in size_hw], np.bool_)
         answered = (slice(MAP_BORDER, -MAP_BORDER),) * 2
@@ -51,6 +56,12 @@ class InspectedArea(nn.Module):
                 f"fit.roi: the mask leaves nothing to inspect: at {size_hw[1]} by {size_hw[0]} px "
                 f"all its white lies in the outermost {MAP_BORDER * STRIDE_PX} px, for which the "
                 f"networks give no answer; paint more of it white"
+            )
+        self._n_top = math.ceil(top_share * int(inside.sum()))
+        if self._n_top > MAX_TOPK:
+            raise RecipeError(
+                f"fit.top_share: {top_share} of {int(inside.sum())} pixels of the map are "
+                f"{self._n_top}, and the device sorts {MAX_TOPK} at most; take a smaller share"
             )
         whole = inside.repeat(STRIDE_PX, axis=0).repeat(STRIDE_PX, axis=1)
         for name, mask in (("inside", inside), ("inside_whole", whole)):
@@ -66,8 +77,12 @@ class InspectedArea(nn.Module):
         padded = zero_border(fused, MAP_BORDER)
         return torch.where(self.inside, padded, torch.zeros_like(padded))
 
-    def maximum(self, anomaly_map: Tensor) -> Tensor:
-        """Give the image score, (1,), of a (1, 1, H, W) map."""
+    def score(self, fused: Tensor, anomaly_map: Tensor) -> Tensor:
+        """Give the image score, (1,), of the unpadded map and of the map made from it."""
+        if self._n_top:
+            answered = slice(MAP_BORDER, -MAP_BORDER)
+            counted = torch.where(self.inside[:, :, answered, answered], fused, LEAST)
+            return counted.flatten(1).topk(self._n_top).values.mean(1)
         counted = torch.where(self.inside_whole, anomaly_map, LEAST)
         return counted.amax(dim=(1, 2, 3))
 

@@ -20,6 +20,8 @@ class EfficientAdConfig(BaseModel):
             up; None shows them the picture whole.
         roi: A mask of the gate's region at any size, white where to inspect; None inspects all of
             it. Relative to the recipe.
+        levelled: Whether every picture is brought to one brightness and contrast first, inside the
+            graph, so that another exposure time or a paler lamp changes nothing.
         teacher: Made by `loupe-trainer pretrain`; the student takes its size and width. None
             trains one on the good parts themselves and on textures, as `pretrain` says.
         pretrain: Settings of that training.
@@ -33,6 +35,9 @@ class EfficientAdConfig(BaseModel):
         hard_quantile: Which share of the squared differences the student is not asked to mend.
         global_weight: Share of the autoencoder's map in the anomaly map. An autoencoder that a
             short schedule leaves untaught adds noise; give it less then.
+        top_share: Share of the inspected pixels, the highest of the map, whose mean is the image
+            score. 0 is the paper's, the single highest; a defect larger than a spot stands out
+            more clearly from the noise of good parts with a few hundredths.
         penalty: Whether the student is kept from imitating the teacher on foreign pictures.
         penalty_corpus: A folder of any photographs; None draws textures, which needs nothing.
         n_penalty_pictures: How many of them are kept in memory.
@@ -48,6 +53,7 @@ class EfficientAdConfig(BaseModel):
     height_px: int = Field(default=256, ge=1, le=4096)
     tile_px: int | None = Field(default=None, ge=1, le=4096)
     roi: Path | None = None
+    levelled: bool = False
     teacher: Path | None = None
     pretrain: PretrainConfig = PretrainConfig()
     steps: int = Field(default=70_000, ge=1, le=MAX_STEPS)
@@ -58,6 +64,7 @@ class EfficientAdConfig(BaseModel):
     shared_stem: bool = False
     hard_quantile: float = Field(default=0.999, ge=0, lt=1)
     global_weight: float = Field(default=0.5, ge=0, le=1)
+    top_share: float = Field(default=0, ge=0, le=1)
     penalty: bool = True
     penalty_corpus: Path | None = None
     n_penalty_pictures: int = Field(default=256, ge=1, le=MAX_PICTURES)

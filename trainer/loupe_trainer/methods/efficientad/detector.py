@@ -28,6 +28,9 @@ class EfficientAdDetector(Detector):
         global_weight: Share of the autoencoder's map in the fused one.
         area: Of the map that counts; None is all of it but its border.
         tiling: None where the networks see the picture whole.
+
+    Attributes:
+        level: What every picture passes before anything else; `Level` where the recipe asks for it.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class EfficientAdDetector(Detector):
         self.global_weight = global_weight
         self.area = area or InspectedArea(autoencoder.input_hw)
         self.tiling = tiling
+        self.level: nn.Module = nn.Identity()
         self.normalise = ImageNetNormalise()
         self.teacher = teacher
         self.student = student
@@ -57,7 +61,7 @@ class EfficientAdDetector(Detector):
         fused = (1 - share) * self.local_scale(local_map) + share * self.global_scale(global_map)
         blanked = self.area.blank(fused)
         anomaly_map = nnf.interpolate(blanked, scale_factor=STRIDE_PX, mode="bilinear")
-        return anomaly_map, self.area.maximum(anomaly_map)
+        return anomaly_map, self.area.score(fused, anomaly_map)
 
     def raw_maps(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Give both maps before any scale, (1, 1, H/4 - 8, W/4 - 8) float32.
@@ -67,7 +71,8 @@ class EfficientAdDetector(Detector):
             autoencoder.
         """
         # Cast before Permute: TensorRT takes uint8 at the network's edge only.
-        picture = self.normalise(rgb.float().permute(0, 3, 1, 2)).to(self.student.last.weight.dtype)
+        picture = self.normalise(self.level(rgb.float().permute(0, 3, 1, 2)))
+        picture = picture.to(self.student.last.weight.dtype)
         if self.tiling is None:
             return self._window_maps(picture)
         local_maps, global_maps = self._window_maps(self.tiling.cut(picture))

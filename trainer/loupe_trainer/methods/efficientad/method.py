@@ -25,6 +25,7 @@ from loupe_trainer.methods.efficientad.autoencoder import (
 )
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector, fold_statistics
+from loupe_trainer.methods.efficientad.exposure import Level, level_pictures
 from loupe_trainer.methods.efficientad.frozen import channel_statistics, freeze
 from loupe_trainer.methods.efficientad.look import EarlyLook, early_look
 from loupe_trainer.methods.efficientad.pictures import (
@@ -58,7 +59,7 @@ class EfficientAd:
             check_side("tile_px", config.tile_px)
             open_tiling(size_hw, config.tile_px)
         self._roi = None if config.roi is None else read_roi(folder / config.roi)
-        InspectedArea(size_hw, self._roi)
+        InspectedArea(size_hw, self._roi, config.top_share)
         self._config, self._seed, self._folder = config, seed, folder
         self._teacher: Teacher | None = None
 
@@ -79,10 +80,10 @@ class EfficientAd:
         self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
     ) -> Detector:
         """Train student and autoencoder; see `Method.fit`."""
-        parts = stack_samples(samples)
+        parts = self._levelled(stack_samples(samples))
         size_hw = (parts.shape[1], parts.shape[2])
         check_input_size(*size_hw)
-        area = InspectedArea(size_hw, self._roi)
+        area = InspectedArea(size_hw, self._roi, self._config.top_share)
         tiling = open_tiling(size_hw, self._config.tile_px)
         windows = parts if tiling is None else tiling.cut_pictures(parts)
         self._teacher = self._open_teacher(windows, run, progress)
@@ -91,6 +92,8 @@ class EfficientAd:
             networks.teacher, networks.student, networks.autoencoder,
             self._config.global_weight, area, tiling,
         )  # fmt: skip
+        if self._config.levelled:
+            detector.level = Level()
         place(detector, open_device(self._config.device))
         look = early_look(detector, held_out, run.looks, self._config.steps)
         self._train(networks, windows, self._schedule(run, windows, look), progress)
@@ -161,7 +164,11 @@ class EfficientAd:
             return None
         folder = config.penalty_corpus and self._folder / config.penalty_corpus
         size_hw = (parts.shape[1], parts.shape[2])
-        return draw_foreign(open_corpus(folder), config.n_penalty_pictures, size_hw, self._seed)
+        corpus, n = open_corpus(folder), config.n_penalty_pictures
+        return self._levelled(draw_foreign(corpus, n, size_hw, self._seed))
+
+    def _levelled(self, pictures: Rgb) -> Rgb:
+        return level_pictures(pictures) if self._config.levelled else pictures
 
     def _schedule(self, run: RunFolder, windows: Rgb, look: EarlyLook | None) -> Schedule:
         """Say what a checkpoint must have in common with this run to be continued."""
@@ -174,6 +181,7 @@ class EfficientAd:
             "teacher",
             "global_weight",
             "roi",
+            "top_share",
         }
         settings = self._config.model_dump(mode="json", exclude=free) | {
             "seed": self._seed,
