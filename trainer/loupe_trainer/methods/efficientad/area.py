@@ -36,6 +36,7 @@ class InspectedArea(nn.Module):
         size_hw: Of the picture.
         roi: (h, w) of any size, stretched over the picture; None inspects all of it.
         top_share: Share of the inspected pixels whose mean is the score; 0 is the highest alone.
+        border: Map pixels on each side for which the networks give no answer.
 
     Raises:
         RecipeError: The region of interest leaves nothing.
@@ -45,16 +46,18 @@ class InspectedArea(nn.Module):
     inside_whole: Tensor
 
     def __init__(
-        self, size_hw: tuple[int, int], roi: Mask | None = None, top_share: float = 0
-    ) -> None:
+        self, size_hw: tuple[int, int], roi: Mask | None = None, top_share: float = 0,
+        border: int = MAP_BORDER,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._border = border
         inside = np.zeros([size_px // STRIDE_PX for size_px in size_hw], np.bool_)
-        answered = (slice(MAP_BORDER, -MAP_BORDER),) * 2
+        answered = tuple(slice(border, n - border) for n in inside.shape)
         inside[answered] = True if roi is None else _nearest(roi, inside.shape)[answered]
         if not inside.any():
             raise RecipeError(
                 f"fit.roi: the mask leaves nothing to inspect: at {size_hw[1]} by {size_hw[0]} px "
-                f"all its white lies in the outermost {MAP_BORDER * STRIDE_PX} px, for which the "
+                f"all its white lies in the outermost {border * STRIDE_PX} px, for which the "
                 f"networks give no answer; paint more of it white"
             )
         self._n_top = math.ceil(top_share * int(inside.sum()))
@@ -69,22 +72,25 @@ class InspectedArea(nn.Module):
 
     def pixels(self, raw_map: Tensor) -> Tensor:
         """Give the inspected pixels of an unpadded (1, 1, H/4 - 8, W/4 - 8) map, (N,)."""
-        answered = slice(MAP_BORDER, -MAP_BORDER)
-        return raw_map[self.inside[:, :, answered, answered]]
+        return raw_map[self._answered()]
 
     def blank(self, fused: Tensor) -> Tensor:
         """Frame an unpadded map with the border, and put 0 outside; (1, 1, H/4, W/4)."""
-        padded = zero_border(fused, MAP_BORDER)
+        padded = zero_border(fused, self._border) if self._border else fused
         return torch.where(self.inside, padded, torch.zeros_like(padded))
 
     def score(self, fused: Tensor, anomaly_map: Tensor) -> Tensor:
         """Give the image score, (1,), of the unpadded map and of the map made from it."""
         if self._n_top:
-            answered = slice(MAP_BORDER, -MAP_BORDER)
-            counted = torch.where(self.inside[:, :, answered, answered], fused, LEAST)
+            counted = torch.where(self._answered(), fused, LEAST)
             return counted.flatten(1).topk(self._n_top).values.mean(1)
         counted = torch.where(self.inside_whole, anomaly_map, LEAST)
         return counted.amax(dim=(1, 2, 3))
+
+    def _answered(self) -> Tensor:
+        """Give what is inside of that for which there is an answer."""
+        n, (rows, columns) = self._border, self.inside.shape[2:]
+        return self.inside[:, :, n : rows - n, n : columns - n]
 
 
 def read_roi(path: Path) -> Mask:

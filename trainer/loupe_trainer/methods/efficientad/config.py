@@ -22,6 +22,8 @@ class EfficientAdConfig(BaseModel):
             it. Relative to the recipe.
         levelled: Whether every picture is brought to one brightness and contrast first, inside the
             graph, so that another exposure time or a paler lamp changes nothing.
+        mirrored: Whether every picture is continued beyond its edges by its mirror image, inside
+            the graph, so that the outermost 16 px are inspected too.
         teacher: Made by `loupe-trainer pretrain`; the student takes its size and width. None
             trains one on the good parts themselves and on textures, as `pretrain` says.
         pretrain: Settings of that training.
@@ -54,6 +56,7 @@ class EfficientAdConfig(BaseModel):
     tile_px: int | None = Field(default=None, ge=1, le=4096)
     roi: Path | None = None
     levelled: bool = False
+    mirrored: bool = False
     teacher: Path | None = None
     pretrain: PretrainConfig = PretrainConfig()
     steps: int = Field(default=70_000, ge=1, le=MAX_STEPS)

@@ -30,7 +30,7 @@ class EfficientAdDetector(Detector):
         tiling: None where the networks see the picture whole.
 
     Attributes:
-        level: What every picture passes before anything else; `Level` where the recipe asks for it.
+        front: What every picture passes before anything else; empty unless a recipe asks for more.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class EfficientAdDetector(Detector):
         self.global_weight = global_weight
         self.area = area or InspectedArea(autoencoder.input_hw)
         self.tiling = tiling
-        self.level: nn.Module = nn.Identity()
+        self.front = nn.Sequential()
         self.normalise = ImageNetNormalise()
         self.teacher = teacher
         self.student = student
@@ -71,7 +71,7 @@ class EfficientAdDetector(Detector):
             autoencoder.
         """
         # Cast before Permute: TensorRT takes uint8 at the network's edge only.
-        picture = self.normalise(self.level(rgb.float().permute(0, 3, 1, 2)))
+        picture = self.normalise(self.front(rgb.float().permute(0, 3, 1, 2)))
         picture = picture.to(self.student.last.weight.dtype)
         if self.tiling is None:
             return self._window_maps(picture)

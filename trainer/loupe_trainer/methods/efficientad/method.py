@@ -17,7 +17,7 @@ from loupe_models.preprocess import Crop, PreprocessSpec, Resize
 from loupe_trainer.compute import open_device, place, unplace
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.base import Detector, Samples
-from loupe_trainer.methods.efficientad.area import InspectedArea, read_roi
+from loupe_trainer.methods.efficientad.area import MAP_BORDER, InspectedArea, read_roi
 from loupe_trainer.methods.efficientad.autoencoder import (
     Autoencoder,
     check_input_size,
@@ -25,7 +25,7 @@ from loupe_trainer.methods.efficientad.autoencoder import (
 )
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector, fold_statistics
-from loupe_trainer.methods.efficientad.exposure import Level, level_pictures
+from loupe_trainer.methods.efficientad.front import make_foreign_front, make_front, pass_front
 from loupe_trainer.methods.efficientad.frozen import channel_statistics, freeze
 from loupe_trainer.methods.efficientad.look import EarlyLook, early_look
 from loupe_trainer.methods.efficientad.pictures import (
@@ -59,8 +59,8 @@ class EfficientAd:
             check_side("tile_px", config.tile_px)
             open_tiling(size_hw, config.tile_px)
         self._roi = None if config.roi is None else read_roi(folder / config.roi)
-        InspectedArea(size_hw, self._roi, config.top_share)
         self._config, self._seed, self._folder = config, seed, folder
+        self._area(size_hw)
         self._teacher: Teacher | None = None
 
     @property
@@ -80,20 +80,20 @@ class EfficientAd:
         self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
     ) -> Detector:
         """Train student and autoencoder; see `Method.fit`."""
-        parts = self._levelled(stack_samples(samples))
-        size_hw = (parts.shape[1], parts.shape[2])
+        pictures = stack_samples(samples)
+        size_hw = (pictures.shape[1], pictures.shape[2])
         check_input_size(*size_hw)
-        area = InspectedArea(size_hw, self._roi, self._config.top_share)
-        tiling = open_tiling(size_hw, self._config.tile_px)
+        front = make_front(self._config, size_hw)
+        parts = pass_front(front, pictures)
+        tiling = open_tiling((parts.shape[1], parts.shape[2]), self._config.tile_px)
         windows = parts if tiling is None else tiling.cut_pictures(parts)
         self._teacher = self._open_teacher(windows, run, progress)
         networks = self._networks(self._teacher, windows, progress)
         detector = EfficientAdDetector(
             networks.teacher, networks.student, networks.autoencoder,
-            self._config.global_weight, area, tiling,
+            self._config.global_weight, self._area(size_hw), tiling,
         )  # fmt: skip
-        if self._config.levelled:
-            detector.level = Level()
+        detector.front = front
         place(detector, open_device(self._config.device))
         look = early_look(detector, held_out, run.looks, self._config.steps)
         self._train(networks, windows, self._schedule(run, windows, look), progress)
@@ -165,10 +165,14 @@ class EfficientAd:
         folder = config.penalty_corpus and self._folder / config.penalty_corpus
         size_hw = (parts.shape[1], parts.shape[2])
         corpus, n = open_corpus(folder), config.n_penalty_pictures
-        return self._levelled(draw_foreign(corpus, n, size_hw, self._seed))
+        foreign = draw_foreign(corpus, n, size_hw, self._seed)
+        return pass_front(make_foreign_front(config), foreign)
 
-    def _levelled(self, pictures: Rgb) -> Rgb:
-        return level_pictures(pictures) if self._config.levelled else pictures
+    def _area(self, size_hw: tuple[int, int]) -> InspectedArea:
+        config = self._config
+        return InspectedArea(
+            size_hw, self._roi, config.top_share, border=0 if config.mirrored else MAP_BORDER
+        )
 
     def _schedule(self, run: RunFolder, windows: Rgb, look: EarlyLook | None) -> Schedule:
         """Say what a checkpoint must have in common with this run to be continued."""

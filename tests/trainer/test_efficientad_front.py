@@ -1,4 +1,4 @@
-"""A longer exposure changes nothing, and a large defect is told from noise by its many pixels."""
+"""A longer exposure changes nothing, edges are inspected, and many weak pixels count."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from loupe_models.graph_lint import lint_graph
 from loupe_trainer.errors import RecipeError
@@ -15,7 +16,7 @@ from loupe_trainer.methods import get_method
 from loupe_trainer.methods.efficientad.area import InspectedArea
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
-from loupe_trainer.methods.efficientad.exposure import Level, level_pictures
+from loupe_trainer.methods.efficientad.front import Level, Mirror, pass_front
 from loupe_trainer.teachers.pdn import PdnShape, student_network, teacher_network
 
 SHAPE = PdnShape("S", 0.07)
@@ -36,7 +37,7 @@ def make_detector(top_share: float = 0, *, levelled: bool = False) -> EfficientA
     area = InspectedArea(SIZE_HW, None, top_share)
     detector = EfficientAdDetector(*networks, 0.5, area).eval()
     if levelled:
-        detector.level = Level()
+        detector.front = nn.Sequential(Level())
     return detector
 
 
@@ -58,15 +59,15 @@ def test_another_exposure_gives_the_same_score() -> None:
 def test_pictures_levelled_for_training_are_what_the_graph_makes_of_them() -> None:
     pictures = np.concatenate([picture(seed, gain) for seed, gain in ((0, 1.0), (1, 2.4))])
     in_graph = Level()(torch.from_numpy(pictures).permute(0, 3, 1, 2).float())
-    beforehand = torch.from_numpy(level_pictures(pictures)).permute(0, 3, 1, 2)
-    assert torch.equal(in_graph, beforehand.float())
-    assert len(np.unique(level_pictures(pictures))) > 100
+    beforehand = pass_front(nn.Sequential(Level()), pictures)
+    assert torch.equal(in_graph, torch.from_numpy(beforehand).permute(0, 3, 1, 2).float())
+    assert len(np.unique(beforehand)) > 100
 
 
 def test_a_blank_picture_does_not_become_noise() -> None:
     rng = np.random.default_rng(0)
     blank = rng.integers(99, 102, (1, *SIZE_HW, 3)).astype(np.uint8)
-    assert level_pictures(blank).std() < 20
+    assert pass_front(nn.Sequential(Level()), blank).std() < 20
     assert np.isfinite(score(make_detector(levelled=True), np.zeros_like(blank)))
 
 
@@ -112,3 +113,29 @@ def test_more_pixels_than_the_device_sorts_are_refused(tmp_path: Path) -> None:
         get_method(
             "efficientad", {"width_px": 1024, "height_px": 1024, "top_share": 0.5}, 0, tmp_path
         )
+
+
+def test_a_picture_goes_on_beyond_its_edges_as_its_own_mirror_image() -> None:
+    mirrored = pass_front(nn.Sequential(Mirror(SIZE_HW)), picture())
+    expected = np.pad(picture(), ((0, 0), (16, 16), (16, 16), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(mirrored, expected)
+
+
+@torch.no_grad()
+def test_what_lies_at_the_very_edge_is_seen_where_edges_are_mirrored(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    wide_hw = (SIZE_HW[0] + 32, SIZE_HW[1] + 32)
+    networks = teacher_network(SHAPE), student_network(SHAPE), Autoencoder(SHAPE, wide_hw)
+    detector = EfficientAdDetector(*networks, 0.5, InspectedArea(SIZE_HW, border=0)).eval()
+    detector.front = nn.Sequential(Mirror(SIZE_HW))
+    spoilt = picture()
+    spoilt[:, 60:66, :4] = 255
+    graph = tmp_path / "graph.onnx"
+    inputs, outputs = export_onnx(detector, {"rgb": picture()}, graph)
+    lint_graph(graph, inputs, outputs)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    before, _ = session.run(None, {"rgb": picture()})
+    after, answered = session.run(None, {"rgb": spoilt})
+    assert after.shape == (1, 1, *SIZE_HW)
+    assert np.abs(after - before)[0, 0, 56:70, :8].max() > 0
+    assert float(answered[0]) == pytest.approx(score(detector, spoilt), rel=1e-3)
