@@ -20,8 +20,8 @@ class EfficientAdConfig(BaseModel):
             up; None shows them the picture whole.
         roi: A mask of the gate's region at any size, white where to inspect; None inspects all of
             it. Relative to the recipe.
-        levelled: Whether every picture is brought to one brightness and contrast first, inside the
-            graph, so that another exposure time or a paler lamp changes nothing.
+        levelled: Whether every picture is brought to one mean brightness first, inside the graph,
+            so that another exposure time or a paler lamp changes nothing.
         mirrored: Whether every picture is continued beyond its edges by its mirror image, inside
             the graph, so that the outermost 16 px are inspected too.
         teacher: Made by `loupe-trainer pretrain`; the student takes its size and width. None

@@ -13,26 +13,23 @@ from loupe_trainer.methods.efficientad.pictures import Rgb, to_batch
 from loupe_trainer.teachers.pdn import STRIDE_PX
 
 MEAN: Final = 118.0  # of natural photographs, on which teachers learnt
-SPREAD: Final = 60.0
-LEAST_SPREAD: Final = 2.0  # noise of a blank picture; less must not be blown up
+LEAST_MEAN: Final = 8.0  # a darker picture shows nothing but noise, which must not be blown up
 MARGIN_PX: Final = MAP_BORDER * STRIDE_PX  # what unpadded networks lose on each side
 CHUNK: Final = 32
 
 
 class Level(nn.Module):
-    """Bring each picture to one mean and one spread, over all its pixels and channels.
+    """Bring each picture to one mean, over all its pixels and channels, by one factor.
 
-    A longer exposure multiplies every pixel, a paler lamp as well; both cancel here, and colours
-    keep their proportions. What changes brightness in one place only stays. Results are whole
-    numbers in 0..255, so that pictures levelled once for training are the graph's own.
+    A longer exposure multiplies every pixel, and so does a brighter lamp: both cancel here, and
+    colours keep their proportions. What changes brightness in one place only stays. Results are
+    whole numbers in 0..255, so that pictures levelled once for training are the graph's own.
     """
 
     def forward(self, picture: Tensor) -> Tensor:
         """Level (B, 3, H, W) float pictures in 0..255."""
         picture = picture.float()
-        mean = picture.mean((1, 2, 3), keepdim=True)
-        spread = (picture - mean).square().mean((1, 2, 3), keepdim=True).sqrt()
-        levelled = (picture - mean) * (SPREAD / (spread + LEAST_SPREAD)) + MEAN
+        levelled = picture * (MEAN / picture.mean((1, 2, 3), keepdim=True).clamp(min=LEAST_MEAN))
         return (levelled.clamp(0, 255) + 0.5).floor()
 
 
