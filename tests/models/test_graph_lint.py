@@ -255,7 +255,7 @@ def test_an_input_of_another_kind_than_the_contract_names(
 ) -> None:
     model = good_model()
     odd = TensorSpec.model_validate({"name": name, "dtype": dtype, "shape": shape})
-    model.graph.input.extend(interface([odd]))
+    model.graph.input.extend(interface((odd,)))
     path = tmp_path / "rgbd.fp32.onnx"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(GraphError, match=re.escape(f"input {name} is {dtype} {shape}, the ")) as e:

@@ -41,11 +41,11 @@ def part_mask(xyz_m: Cloud) -> Mask:
     Raises:
         DataError: Too few points along the border, or nothing that stands on the plane.
     """
-    known = np.isfinite(xyz_m).all(axis=-1) & (xyz_m != 0).any(axis=-1)
+    known: Mask = np.isfinite(xyz_m).all(axis=-1) & (xyz_m != 0).any(axis=-1)
     normal, offset_m = _border_plane(xyz_m, known)
     away_m = np.abs(np.where(known[..., None], xyz_m, 0).astype(np.float64) @ normal + offset_m)
     standing = known & (away_m >= PLANE_KEEP_M)
-    kept = np.zeros_like(known)
+    kept = np.zeros(known.shape, np.bool_)
     kept[standing] = _largest_cluster(xyz_m[standing])
     return kept
 
