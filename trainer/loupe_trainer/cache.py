@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from loupe_calibration.errors import FaultError
 from loupe_calibration.transform import Transform
 from loupe_models.atomic import write_text
+from loupe_models.errors import FrameError
 from loupe_models.frame import Frame
 from loupe_models.gate import GateSpec, gate
 from loupe_models.preprocess import PreprocessSpec, Tensors, preprocess
@@ -111,6 +112,7 @@ def cache_tensors(
 
     Raises:
         DataError: No room, or the gate saw no part in any frame.
+        FrameError: A frame cannot be preprocessed, such as for want of valid points.
         FaultError: The disk filled up meanwhile.
     """
     place = folder / _key(items, view, data_sha256)
@@ -176,7 +178,10 @@ def _fill(making: Path, frames: Iterable[tuple[Item, Frame]], n: int, view: View
     keys: list[str] = []
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for item, frame in frames:
-        tensors = view.tensors(frame)
+        try:
+            tensors = view.tensors(frame)
+        except FrameError as error:
+            raise FrameError(f"{item.key}: {error}; leave the frame out") from error
         if tensors is None:
             continue
         if not arrays:
