@@ -45,6 +45,7 @@ def test_train_evaluate_export_report(
     assert status == 0
     assert "image AUROC" in told
     assert str(out / "bundle") in told
+    assert "warning: the gate is the whole frame: unless a part fills it" in told
 
     elsewhere = tmp_path / "evaluation"
     status, told = typed(

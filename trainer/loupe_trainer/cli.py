@@ -96,6 +96,7 @@ def train(
     defect serves the test only. The run folder holds the bundle, evaluation/report.html and
     split/test.jsonl, which `loupe-edge record --from` takes.
     """
+    from loupe_models.bundle import load_bundle
     from loupe_trainer.progress import open_progress
     from loupe_trainer.train import train as run_recipe
 
@@ -111,6 +112,9 @@ def train(
         _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
         out.print(f"report: {run.evaluation / 'report.html'}", soft_wrap=True)
     out.print(f"bundle: {run.bundle}", soft_wrap=True)
+    for warning in {mode.gate.warning for mode in load_bundle(run.bundle).manifest.modes.values()}:
+        if warning:
+            err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 @app.command()
@@ -281,13 +285,14 @@ def _train_all(
 def _pretrain_config(named: Mapping[str, object], settings: list[str]) -> PretrainConfig:
     from pydantic import ValidationError
 
+    from loupe_models.settings import read_settings
     from loupe_trainer.recipe import apply_settings, first_reason
     from loupe_trainer.teachers.config import PretrainConfig
 
     document = dict(named)
     apply_settings(document, _parse_settings(settings))
     try:
-        return PretrainConfig.model_validate(document)
+        return read_settings(PretrainConfig, document)
     except ValidationError as error:
         raise RecipeError(first_reason(error, "pretrain")) from error
 
