@@ -184,6 +184,14 @@ def test_export_anew_and_elsewhere(run: RunFolder, tmp_path: Path) -> None:
         export_run(RunFolder(tmp_path / "absent"), None, QUIET)
 
 
+def test_what_a_killed_export_left_goes_with_the_next(run: RunFolder) -> None:
+    left = run.path / ".bundle.anew"
+    shutil.copytree(run.bundle, left)
+    (left / "manifest.json").unlink()
+    assert export_run(run, None, QUIET).path == run.bundle
+    assert not left.exists()
+
+
 def test_testing_again_gives_the_same_numbers(run: RunFolder) -> None:
     before = json.loads((run.evaluation / "metrics.json").read_text())
     assert evaluate_again(run, QUIET) == before
