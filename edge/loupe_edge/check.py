@@ -13,6 +13,7 @@ from loupe_edge.places import check_places, told_of
 from loupe_edge.proof import ProofReport, prove
 from loupe_edge.station import Station, check_fit, load_station
 from loupe_models.bundle import Bundle, load_bundle
+from loupe_models.gate import GateSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class Checked:
     station: Station
     bundle: Bundle
     proof: ProofReport
+
+    @property
+    def gate(self) -> GateSpec:
+        """The station's own, or the bundle's."""
+        return self.station.gate or self.bundle.mode(self.station.mode).gate
 
 
 def check(path: Path) -> Checked:
@@ -75,7 +81,7 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
             f"of {proof.tolerance:.0e} allowed",
         ),
         ("camera", f"{source}, {' and '.join(camera.streams)}"),
-        ("gate", _gate_line(station, bundle)),
+        ("gate", _gate_line(checked)),
         ("threshold", _threshold_line(station, bundle)),
         ("belt", station.calibration_id() or "none: no heights, no millimetres"),
         (
@@ -93,9 +99,9 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
     ]
 
 
-def _gate_line(station: Station, bundle: Bundle) -> str:
-    spec = station.gate or bundle.mode(station.mode).gate
-    whose = "the station's" if station.gate else "the bundle's"
+def _gate_line(checked: Checked) -> str:
+    spec = checked.gate
+    whose = "the station's" if checked.station.gate else "the bundle's"
     where = "the whole frame"
     if spec.region_px is not None:
         x, y, width, height = spec.region_px

@@ -121,7 +121,10 @@ def check(
     from loupe_edge.check import check as check_station
     from loupe_edge.check import checked_table
 
-    out.print(checked_table(check_station(config)))
+    checked = check_station(config)
+    out.print(checked_table(checked))
+    if checked.gate.warning:
+        err.print(f"warning: {checked.gate.warning}", style="yellow", soft_wrap=True)
 
 
 @app.command(rich_help_panel=STATION)

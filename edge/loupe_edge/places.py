@@ -9,10 +9,11 @@ from pathlib import Path
 
 from loupe_edge.errors import StationError
 from loupe_edge.station import Station
+from loupe_models.bundle import MANIFEST
 
 
 def check_places(station: Station) -> None:
-    """Look at the recording, the journal, and the folder of evidence; nothing is made.
+    """Look at the bundle, the recording, the journal, and the folder of evidence; nothing is made.
 
     Raises:
         StationError: Every place that cannot serve, a line each, as `key: reason`.
@@ -37,6 +38,8 @@ def told_of(path: Path) -> Iterator[None]:
 
 
 def _problems(station: Station) -> Iterator[str]:
+    if not (station.bundle / MANIFEST).is_file():
+        yield f"bundle: {station.bundle}: no bundle there; give the folder that holds {MANIFEST}"
     recording = station.camera.recording
     if recording is not None and not recording.is_file():
         yield f"camera.recording: {recording}: no such recording; give a .db3 file"

@@ -44,6 +44,8 @@ def run_station(path: Path) -> int:
         before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             log.info("%s: verdicts on %s", station.station, station.publish.endpoint)
+            if warning := service.inspector.gate_spec.warning:
+                log.warning("%s", warning)
             service.run()
         finally:
             for number, handler in before.items():

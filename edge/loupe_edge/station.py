@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ from loupe_edge.machine import MAX_THREADS
 from loupe_models.bundle import Bundle
 from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.manifest import Mode, ModeManifest, Precision
+from loupe_models.settings import plain_reason, read_settings
 from loupe_models.strict_json import loads
 
 if sys.version_info >= (3, 11):
@@ -229,7 +231,7 @@ def load_station(path: Path) -> Station:
     for keys in PATH_KEYS:
         _resolve(document, keys, path.parent.resolve())
     try:
-        station = Station.model_validate(document)
+        station = read_settings(Station, document)
         station.belt_from_camera()
         _check_places(station)
     except ValidationError as error:
@@ -336,4 +338,6 @@ def _reason(error: ErrorDetails) -> str:
         return "no such setting; check the spelling, or remove it"
     if error["type"] == "missing":
         return "missing; this setting is required"
-    return f"{error['msg']}, got {error['input']!r}"
+    given = error["input"]  # a section as a whole is not repeated
+    got = f", got {json.dumps(given)}" if isinstance(given, str | int | float) else ""
+    return plain_reason(error) + got

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from loupe_models.errors import BundleError, GraphError
 from loupe_models.graph_lint import lint_graph
+from loupe_models.making import hold
 from loupe_models.manifest import SCHEMA_VERSION, Manifest, ModeManifest
 from loupe_models.strict_json import loads
 
@@ -83,18 +83,25 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle beside its place, verify it, and move it there in one step.
 
+    It is made in `.NAME.making`. What a killed process left there goes with the next write.
+
     Args:
         path: Where the bundle will be; must not exist.
         fill: Writes every file but the manifest into the folder it is given.
         make_manifest: Makes the manifest from the files' sha256 by name.
 
     Raises:
-        BundleError: The place is taken, or the result is over the size limits.
+        BundleError: The place is taken, another process writes it, or the result is over the
+            size limits.
     """
     if path.exists():
         raise BundleError(f"{path} exists; choose another place or remove it first")
     path.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    making = path.parent / f".{path.name}.making"
+    try:
+        handle = hold(making)
+    except BlockingIOError as error:
+        raise BundleError(f"{path}: another process is writing it; wait for it to end") from error
     try:
         fill(making)
         files = {str(f.relative_to(making)): file_sha256(f) for f in _files(making)}
@@ -108,6 +115,7 @@ def write_bundle(
         _flush(path.parent)
     finally:
         shutil.rmtree(making, ignore_errors=True)  # nothing, once it is in place
+        os.close(handle)
     return load_bundle(path)
 
 

@@ -61,6 +61,17 @@ class GateSpec(BaseModel):
     min_fraction: float = Field(default=0.05, gt=0, lt=1)
     clear_px: int = Field(default=0, ge=0)
 
+    @property
+    def warning(self) -> str | None:
+        """What to think about before parts pass: a gate that is the whole frame finds no part."""
+        if self.region_px is not None:
+            return None
+        bare = "" if self.occupied else ", and gate.occupied, without which a bare belt is one too"
+        return (
+            f"the gate is the whole frame: unless a part fills it, what is around the part is "
+            f"inspected like the part; set gate.region_px{bare}"
+        )
+
 
 def gate(frame: Frame, spec: GateSpec, belt_from_camera: Transform | None = None) -> Rect | None:
     """Find the region to inspect.

@@ -174,6 +174,21 @@ def test_check_says_what_would_run(call: Call, station: Path) -> None:
         assert said in told.out
 
 
+def test_a_gate_that_is_the_whole_frame_is_warned_of(
+    call: Call, station: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = "the gate is the whole frame"
+    assert warning not in call("check", station).err
+    text = station.read_text(encoding="utf-8")
+    station.write_text(text + "[gate]\n", encoding="utf-8")
+    told = call("check", station)
+    assert told.status == 0, told.err
+    assert warning in told.err
+    assert "gate.occupied, without which" in " ".join(told.err.split())
+    assert call("run", station).status == 0
+    assert warning in caplog.text
+
+
 def test_run_plays_a_recording_to_its_end(call: Call, station: Path) -> None:
     told = call("run", station)
     assert told.status == 0, told.err
@@ -220,6 +235,11 @@ def test_an_interrupt_ends_a_command_without_a_traceback(words: tuple[str, ...])
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
+        (
+            'bundle = "',
+            'bundle = "/absent',
+            r"bundle: /absent\S*: no bundle there; give the folder",
+        ),
         ("parts.db3", "absent.db3", "camera.recording: .*absent.db3: no such recording"),
         ('path = "journal.jsonl"', 'path = "."', "journal.path: .* is a folder"),
         ('path = "journal.jsonl"', 'path = "press-3.toml/j"', "journal.path: .* is a file"),

@@ -104,11 +104,23 @@ def test_every_mistake_is_named_on_its_own_line(tmp_path: Path) -> None:
         (LEAST + "[gate]\nregion_px = [-1, 0, 9, 9]\n", "gate.region_px.*: "),
         (LEAST + "[gate]\nregion_px = [0, 0, 0, 9]\n", "gate.region_px.*: "),
         (LEAST + "[limits]\ndeadline_ms = 9999999999\n", "limits.deadline_ms: "),
+        (LEAST + "[limits]\ndeadline_ms = true\n", "limits.deadline_ms: .*integer, got true"),
+        (LEAST + "[limits]\nmin_depth_valid = true\n", "min_depth_valid: .*number, got true"),
+        (LEAST + '[limits]\ndeadline_ms = "5"\n', 'limits.deadline_ms: .*integer, got "5"'),
+        (LEAST + "[gate]\nregion_px = [0, 0, true, 9]\n", "gate.region_px.*: .*got true"),
+        (LEAST + "align = 1\n", "camera.align: .*boolean, got 1"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(StationError, match=message):
         load_station(written(tmp_path, text))
+
+
+def test_a_reason_is_told_without_the_section_it_concerns(tmp_path: Path) -> None:
+    path = written(tmp_path, LEAST.replace('serial = "123"', ""))
+    with pytest.raises(StationError) as caught:
+        load_station(path)
+    assert str(caught.value) == f"{path}: camera: give either serial or recording"
 
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -254,6 +257,37 @@ def test_a_failure_while_filling_leaves_nothing(tiny_bundle: Bundle, tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         write_bundle(tmp_path / "bundle", fill, manifest_of(tiny_bundle))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    script = (
+        "import os, signal; from pathlib import Path\n"
+        "from loupe_models.bundle import write_bundle\n"
+        "def fill(folder):\n"
+        "    (folder / 'deep').mkdir(); (folder / 'deep' / 'half.onnx').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"write_bundle(Path({str(tmp_path / 'bundle')!r}), fill, None)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list(tmp_path.rglob("half.onnx"))
+    others = tmp_path / ".bundle.before"  # not of a writer: it is nobody's to remove
+    others.mkdir()
+    write_bundle(tmp_path / "bundle", filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
+    assert {p.name for p in tmp_path.iterdir()} == {"bundle", ".bundle.before"}
+
+
+def test_two_do_not_write_one_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+
+    def fill(folder: Path) -> None:
+        filled_from(tiny_bundle.path)(folder)
+        with pytest.raises(BundleError, match="another process is writing it"):
+            write_bundle(target, filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
+
+    assert write_bundle(target, fill, manifest_of(tiny_bundle)) == load_bundle(target)
 
 
 def test_a_bundle_that_would_be_refused_is_never_put_in_place(

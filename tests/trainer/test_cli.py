@@ -45,6 +45,7 @@ def test_train_evaluate_export_report(
     assert status == 0
     assert "image AUROC" in told
     assert str(out / "bundle") in told
+    assert "warning: the gate is the whole frame: unless a part fills it" in told
 
     elsewhere = tmp_path / "evaluation"
     status, told = typed(
@@ -57,7 +58,8 @@ def test_train_evaluate_export_report(
     test = out / "split" / "test.jsonl"
     before = (out / "evaluation" / "metrics.json").stat().st_ino
     assert typed("evaluate", out / "bundle", test)[0] == 0
-    assert (out / "evaluation-test" / "report.html").is_file()
+    (of_test,) = out.glob("evaluation-test-*")
+    assert (of_test / "report.html").is_file()
     assert (out / "evaluation" / "metrics.json").stat().st_ino == before  # the run's own
 
     status, told = typed("evaluate", out / "bundle", test, "--out", mvtec_folder)
@@ -82,6 +84,36 @@ def test_train_evaluate_export_report(
     (out / "evaluation" / "report.html").unlink()
     assert typed("report", out)[0] == 0
     assert (out / "evaluation" / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("spots")
+def test_evaluations_of_one_name_do_not_mix_and_say_what_they_lack(
+    typed: Typed, mvtec_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert typed("train", recipe_file, "--data", mvtec_folder, "--out", run)[0] == 0
+    tested = mvtec_folder / "test"
+    good = shutil.copytree(tested / "good", tmp_path / "monday" / "exam")
+    both = shutil.copytree(tested, tmp_path / "tuesday" / "exam")
+    bad = tmp_path / "wednesday" / "exam" / "test"
+    shutil.copytree(tested / "spot", bad / "spot")
+
+    status, told = typed("evaluate", run / "bundle", good)
+    assert status == 0
+    assert "no defect in the data: only the rate of false rejects" in told
+    assert "n good" in told
+    assert not [name for name in ("image AUROC", "AU-PRO to", "escape rate") if name in told]
+    status, told = typed("evaluate", run / "bundle", both)
+    assert status == 0
+    assert "no mask of a defect in the data" in told
+    assert "image AUROC" in told
+    status, told = typed("evaluate", run / "bundle", bad.parent)
+    assert status == 0
+    assert "no good part in the data: only the rate of escapes" in told
+    assert "false reject rate" not in told
+    assert len(list(run.glob("evaluation-exam-*"))) == 3
+    assert typed("evaluate", run / "bundle", both)[0] == 0
+    assert len(list(run.glob("evaluation-exam-*"))) == 3  # replaced
 
 
 @pytest.mark.usefixtures("spots")

@@ -323,6 +323,8 @@ def test_a_map_without_a_scale_is_refused_with_what_to_collect() -> None:
     [
         ({"stepz": 3}, "fit.stepz: unknown key"),
         ({"steps": 0}, "fit.steps"),
+        ({"steps": True}, "fit.steps: Input should be a valid integer"),
+        ({"pretrain": {"steps": True}}, "fit.pretrain.steps: Input should be a valid integer"),
         ({"width_px": 100}, "multiple of 32"),
         ({"pretrain": {"widht": 1}}, "fit.pretrain.widht: unknown key"),
     ],

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +12,13 @@ import pytest
 from loupe_edge.engines import open_engine
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.errors import EngineError
+from loupe_edge.inspector import Inspector
+from loupe_edge.pictures import read_rgb
 from loupe_edge.proof import ProofReport, prove
 from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.verdict import Decision
 from loupe_models.bundle import Bundle, load_bundle
+from loupe_models.frame import Frame
 from loupe_models.preprocess import Tensors
 from loupe_models.scoring import score_unit
 from loupe_trainer.cache import Samples
@@ -180,6 +184,14 @@ def test_export_anew_and_elsewhere(run: RunFolder, tmp_path: Path) -> None:
         export_run(RunFolder(tmp_path / "absent"), None, QUIET)
 
 
+def test_what_a_killed_export_left_goes_with_the_next(run: RunFolder) -> None:
+    left = run.path / ".bundle.anew"
+    shutil.copytree(run.bundle, left)
+    (left / "manifest.json").unlink()
+    assert export_run(run, None, QUIET).path == run.bundle
+    assert not left.exists()
+
+
 def test_testing_again_gives_the_same_numbers(run: RunFolder) -> None:
     before = json.loads((run.evaluation / "metrics.json").read_text())
     assert evaluate_again(run, QUIET) == before
@@ -195,6 +207,46 @@ def test_good_pictures_alone_are_spoiled_for_golden_frames(
     assert metrics["image_auroc"] is None
     assert metrics["n_good"] == 8
     assert metrics["escape_rate"] is None
+
+
+def _three_views_a_part(folder: Path, n_parts: int) -> Mapping[str, str]:
+    """Write pictures of which three hardly differ; give settings that know them for one part."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for part in range(n_parts):
+        surface = rng.normal(120, 6, (70, 90, 3))
+        for view in range(3):
+            picture = (surface + rng.normal(0, 0.5, surface.shape)).clip(0, 255).astype(np.uint8)
+            assert cv2.imwrite(str(folder / f"part{part:02d}_{view}.png"), picture)
+    return {"data.part_pattern": "'(part[0-9]+)_'"}
+
+
+def test_a_threshold_counts_parts_by_their_highest_frame(recipe_file: Path, tmp_path: Path) -> None:
+    settings = _three_views_a_part(tmp_path / "parts", 62)
+    run = train(recipe_file, tmp_path / "run", QUIET, tmp_path / "parts", settings)
+    bundle = load_bundle(run.bundle)
+    inspector = Inspector(bundle, "rgb", open_engine(bundle, "rgb"))
+    frames: dict[str, list[float]] = {}
+    for line in (run.split / "threshold.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        found = inspector.inspect(Frame.from_image(read_rgb(Path(told["filename"])), frame_id=0))
+        assert found is not None
+        assert found.score is not None
+        frames.setdefault(told["part"], []).append(found.score)
+    assert {len(scores) for scores in frames.values()} == {3}
+    contract = bundle.mode("rgb")
+    assert contract.threshold.n_parts == len(frames) == 31
+    highest = sorted(max(scores) for scores in frames.values())
+    assert contract.calibration_scores == pytest.approx(highest, abs=1e-6)
+    assert contract.threshold.value == pytest.approx(highest[contract.threshold.rank - 1])
+
+
+def test_views_do_not_make_up_for_parts(recipe_file: Path, tmp_path: Path) -> None:
+    """150 pictures would do, were they of as many parts; they are of 50."""
+    settings = _three_views_a_part(tmp_path / "parts", 50)
+    with pytest.raises(SplitError, match=r"50 good parts, 25 .* takes 29: collect about 58 good"):
+        train(recipe_file, tmp_path / "run", QUIET, tmp_path / "parts", settings)
+    assert not (tmp_path / "run" / "export").exists()
 
 
 def test_evaluate_refuses_what_was_learnt_from(

@@ -98,6 +98,7 @@ def train(
     defect serves the test only. The run folder holds the bundle, evaluation/report.html and
     split/test.jsonl, which `loupe-edge record --from` takes.
     """
+    from loupe_models.bundle import load_bundle
     from loupe_trainer.progress import open_progress
     from loupe_trainer.train import train as run_recipe
 
@@ -113,6 +114,9 @@ def train(
         _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
         out.print(f"report: {run.evaluation / 'report.html'}", soft_wrap=True)
     out.print(f"bundle: {run.bundle}", soft_wrap=True)
+    for warning in {mode.gate.warning for mode in load_bundle(run.bundle).manifest.modes.values()}:
+        if warning:
+            err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 @app.command()
@@ -121,13 +125,13 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Argument(help="What to inspect: a folder, a .jsonl index (a run's split/test.jsonl) "
-                       "or a .db3 recording with its labels."),
+                       "or a .db3 recording with its labels; see above."),
     ],
     to: Annotated[
         Path | None,
         typer.Option("--out", help="Where metrics.json, decisions.jsonl and report.html go; "
-                     "`evaluation-NAME` beside the bundle by default, NAME being the data's. An "
-                     "evaluation that is there is replaced."),
+                     "`evaluation-NAME-ID` beside the bundle by default, NAME being the data's "
+                     "and ID standing for its place. An evaluation that is there is replaced."),
     ] = None,
     mode: Annotated[
         str | None,
@@ -144,11 +148,17 @@ def evaluate(
 
     Every number comes with a bootstrap 95 % interval. Refuses pictures, copies of pictures and
     parts that the bundle's own run learnt from, where the run folder is at hand.
+
+    - A folder holds `good/` and a folder a kind of defect, such as `scratch/`, or has them in
+    `test/`; masks are `ground_truth/scratch/NAME_mask.png`. Pictures straight in it are all good.
+    - An index has one JSON object a line with `filename` (absolute, or relative to the index) and
+    `label` (0 good, 1 defect), and where known `label_name` (the kind of defect), `maskname`
+    and `part` (which part it shows, where several pictures show one).
     """
-    from loupe_trainer.evaluating import evaluate_bundle
+    from loupe_trainer.evaluating import evaluate_bundle, folder_for
     from loupe_trainer.progress import open_progress
 
-    folder = to or bundle.resolve().parent / f"evaluation-{data.resolve().stem}"
+    folder = to or folder_for(bundle, data)
     _print_metrics(evaluate_bundle(bundle, data, folder, mode, open_progress(), also or ()))
     out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -296,13 +306,14 @@ def _train_all(
 def _pretrain_config(named: Mapping[str, object], settings: list[str]) -> PretrainConfig:
     from pydantic import ValidationError
 
+    from loupe_models.settings import read_settings
     from loupe_trainer.recipe import apply_settings, first_reason
     from loupe_trainer.teachers.config import PretrainConfig
 
     document = dict(named)
     apply_settings(document, _parse_settings(settings))
     try:
-        return PretrainConfig.model_validate(document)
+        return read_settings(PretrainConfig, document)
     except ValidationError as error:
         raise RecipeError(first_reason(error, "pretrain")) from error
 
@@ -318,6 +329,8 @@ def _parse_settings(settings: list[str]) -> Mapping[str, str]:
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:
+    from loupe_trainer.summary import what_is_missing
+
     table = Table("", "frames", "95 %", "parts", "95 %", title="Evaluation")
     parts = metrics.get("parts")
     by_part = parts if isinstance(parts, dict) else {}
@@ -333,11 +346,15 @@ def _print_metrics(metrics: Mapping[str, object]) -> None:
     names = ("false_reject_rate", "escape_rate", "n_good", "n_defect", "n_unknown")
     rows += [(name.replace("_", " "), name, name) for name in names]
     for name, of_frames, of_parts in rows:
+        if metrics.get(of_frames) is None and by_part.get(of_parts) is None:
+            continue
         table.add_row(
             name, _number(metrics.get(of_frames)), _span(metrics.get(f"{of_frames}_interval")),
             _number(by_part.get(of_parts)), _span(by_part.get(f"{of_parts}_interval")),
         )  # fmt: skip
     out.print(table)
+    for line in what_is_missing(metrics):
+        out.print(line, soft_wrap=True)
 
 
 def _number(value: object) -> str:

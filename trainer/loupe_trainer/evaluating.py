@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +73,16 @@ def evaluate_bundle(
             for b in bundles[1:]
         ]
         return _write_into(making, bundles[0], mode, exam, progress, others)
+
+
+def folder_for(path: Path, place: Path) -> Path:
+    """Name the folder beside a bundle for what is measured on one place and no other.
+
+    Two data sets of one name lie in two places; the same place always gives the same folder.
+    """
+    place = place.resolve()
+    identity = hashlib.sha256(str(place).encode()).hexdigest()[:6]
+    return path.resolve().parent / f"evaluation-{place.stem}-{identity}"
 
 
 def evaluate_into(
@@ -156,4 +167,5 @@ def _reading(bundle: Bundle, mode: str) -> Reading:
         part_pattern=pattern if isinstance(pattern, str) else None,
         streams=tuple(s for s in STREAMS if s in needed),
         gate=contract.gate,
+        is_for_test=True,
     )

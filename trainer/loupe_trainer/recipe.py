@@ -20,6 +20,7 @@ from loupe_calibration.transform import Transform
 from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import PreprocessSpec
+from loupe_models.settings import plain_reason, read_settings
 from loupe_models.threshold import rate_carried
 from loupe_trainer.errors import RecipeError
 
@@ -169,7 +170,7 @@ def parse_recipe(document: Mapping[str, object], where: str) -> Recipe:
         RecipeError: An unknown key, or a value out of range.
     """
     try:
-        return Recipe.model_validate(document)
+        return read_settings(Recipe, document)
     except ValidationError as error:
         raise RecipeError(first_reason(error, where)) from error
 
@@ -222,4 +223,4 @@ def first_reason(error: ValidationError, where: str) -> str:
     if first["type"] == "extra_forbidden":
         return f"{where}: {key}: unknown key; remove it or mend its spelling"
     more = f" ({error.error_count()} errors in all)" if error.error_count() > 1 else ""
-    return f"{where}: {key}: {first['msg']}{more}"
+    return f"{where}: {key}: {plain_reason(first)}{more}"

@@ -63,6 +63,23 @@ def summarise(evaluation: Evaluation, exam: Exam) -> dict[str, object]:
     }
 
 
+def what_is_missing(metrics: Mapping[str, object]) -> list[str]:
+    """Say why numbers are absent from what `summarise` gave, and what would bring them."""
+    if not metrics["n_defect"]:
+        return [
+            "no defect in the data: only the rate of false rejects can be measured; add pictures "
+            "of defects for escapes, AUROC and AU-PRO"
+        ]
+    if not metrics["n_good"]:
+        return [
+            "no good part in the data: only the rate of escapes can be measured; add pictures of "
+            "good parts for false rejects, AUROC and AU-PRO"
+        ]
+    if metrics["pixel_auroc"] is None:
+        return ["no mask of a defect in the data: nothing is known pixel by pixel, so no AU-PRO"]
+    return []
+
+
 def known_maps(evaluation: Evaluation) -> list[Shown]:
     """Keep the frames whose truth is known pixel by pixel."""
     return [s for s in evaluation.shown if s.mask is not None]

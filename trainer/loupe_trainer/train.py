@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +107,9 @@ def export_run(run: RunFolder, out: Path | None, progress: Progress) -> Bundle:
     run.read()  # a folder that is no run is not locked
     with run.lock():
         plan, learnt = _recall(run, progress), read_learnt(run)
-        with tempfile.TemporaryDirectory(prefix=".bundle.", dir=run.path) as folder:
-            made = export(plan, run, learnt, Path(folder) / "bundle")
-            put_folder(made.path, run.bundle)
+        anew = run.path / ".bundle.anew"
+        shutil.rmtree(anew, ignore_errors=True)  # what a killed export left; the run is locked
+        put_folder(export(plan, run, learnt, anew).path, run.bundle)
     return load_bundle(run.bundle)
 
 

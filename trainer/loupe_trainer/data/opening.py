@@ -41,6 +41,8 @@ class Reading:
         streams: Of a recording, MVTec 3D-AD or the potholes, those that gate and mode need.
         gate: Tells the parts of a recording without labels apart.
         belt_from_camera: For a gate by height; None takes the recording's own.
+        is_for_test: Nothing is learnt from it, so that a folder may hold `good` and defects side
+            by side, or a test set alone.
     """
 
     reader: ReaderName = "auto"
@@ -48,6 +50,7 @@ class Reading:
     streams: tuple[Stream, ...] = ("rgb",)
     gate: GateSpec = field(default_factory=GateSpec)
     belt_from_camera: Transform | None = None
+    is_for_test: bool = False
 
 
 def open_data(place: Path, how: Reading) -> DataSet:
@@ -67,5 +70,5 @@ def open_data(place: Path, how: Reading) -> DataSet:
     if reader == "pothole":
         return PotholeSet.open(place, how.streams)
     if reader == "folder":
-        return PictureSet(tuple(folder_items(place, how.part_pattern)))
+        return PictureSet(tuple(folder_items(place, how.part_pattern, how.is_for_test)))
     return PictureSet(tuple(LISTERS[reader](place)))

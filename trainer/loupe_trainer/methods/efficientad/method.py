@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from loupe_models.errors import ThresholdError
 from loupe_models.manifest import Backbone, Mode
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
+from loupe_models.settings import plain_reason, read_settings
 from loupe_trainer.compute import open_device, place, unplace
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.base import Detector, Samples
@@ -202,11 +203,11 @@ def open_efficientad(config: Mapping[str, object], seed: int, folder: Path) -> E
         RecipeError: An unknown setting, or a value out of range.
     """
     try:
-        checked = EfficientAdConfig.model_validate(dict(config))
+        checked = read_settings(EfficientAdConfig, config)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(("fit", *(str(part) for part in first["loc"])))
         unknown = first["type"] == "extra_forbidden"
-        reason = "unknown key; remove it or mend its spelling" if unknown else first["msg"]
+        reason = "unknown key; remove it or mend its spelling" if unknown else plain_reason(first)
         raise RecipeError(f"{key}: {reason}") from error
     return EfficientAd(checked, seed, folder)
