@@ -51,7 +51,7 @@ class Health:
         """Report that a source is well."""
         with self._lock:
             before = self._ailments.pop(source, None)
-        if before is not None:
+        if before is not None and before.state != "starting":
             log.info("%s is well again", source)
 
     def moved(self, stage: str) -> None:

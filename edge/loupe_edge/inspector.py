@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from loupe_calibration.errors import BadInputError
 from loupe_calibration.transform import Transform
+from loupe_edge.camera_settings import Stream
 from loupe_edge.depth_evidence import depth_valid_fraction, measure_region
 from loupe_edge.errors import EngineError
 from loupe_edge.protocols import Engine, Outputs
@@ -35,7 +36,8 @@ class Inspection:
     """What was found in one frame.
 
     Attributes:
-        reason: Why, in a few words; empty for good.
+        reason: Why, in a few words; empty for good in the preferred mode.
+        mode: The mode that looked.
         score: None exactly where nothing was measured.
         regions: Areas above the threshold, strongest first; only a defect has any.
         region: Where the gate looked, frame pixels.
@@ -48,6 +50,7 @@ class Inspection:
     decision: Decision
     reason: str
     score: float | None
+    mode: str
     threshold: float
     p_value: float | None
     regions: tuple[WireRegion, ...]
@@ -108,6 +111,16 @@ class Inspector:
         own = {str(name): spec.threshold for name, spec in self.contract.variants.items()}
         return (own.get(self.variant) or self.contract.threshold).value
 
+    @property
+    def ailment(self) -> str:
+        """Why another mode should look; a single mode has no other."""
+        return ""
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """What graph and gate look at."""
+        return frozenset(streams_needed(self.contract, self.gate_spec))
+
     def inspect(self, frame: Frame) -> Inspection | None:
         """Answer for one frame; None where the gate sees no whole part to inspect."""
         watch = Stopwatch()
@@ -126,16 +139,16 @@ class Inspector:
                 found = self._decide(frame, region, prepared, outputs)
             self.n_engine_errors = 0
         except FrameError as error:
-            found = self._unknown(frame, str(error))
+            found = self.unknown(frame, str(error))
         except EngineError as error:
             self.n_engine_errors += 1
-            found = self._unknown(frame, str(error))
+            found = self.unknown(frame, str(error))
         return replace(found, stage_us=watch.stage_us)
 
     def _gate(self, frame: Frame) -> Rect | None:
         """Find the region; depth that is mostly holes can neither show a part nor its absence."""
-        uses_depth, uses_rgb = self._streams_used()
-        if (uses_rgb and frame.rgb is None) or (uses_depth and frame.depth is None):
+        uses_depth = "depth" in self.streams
+        if ("rgb" in self.streams and frame.rgb is None) or (uses_depth and frame.depth is None):
             missing = "colour" if frame.rgb is None else "depth"
             raise FrameError(f"the frame has no {missing}, which mode {self.mode} needs here")
         region = gate(frame, self.gate_spec, self.belt_from_camera)
@@ -147,11 +160,6 @@ class Inspector:
                 f"{self.min_depth_valid:.0%} is required"
             )
         return region
-
-    def _streams_used(self) -> tuple[bool, bool]:
-        by_height = isinstance(self.gate_spec.occupied, ByHeight)
-        by_colour = self.gate_spec.occupied is not None and not by_height
-        return self.mode != "rgb" or by_height, self.mode != "depth" or by_colour
 
     def _decide(
         self, frame: Frame, region: Rect, prepared: Prepared, outputs: Outputs
@@ -168,6 +176,7 @@ class Inspector:
             decision="defect" if is_defect else "good",
             reason="score above threshold" if is_defect else "",
             score=score,
+            mode=self.mode,
             threshold=self.cut,
             p_value=p_value(score, self._calibration_scores),
             regions=regions,
@@ -178,12 +187,14 @@ class Inspector:
             stage_us={},
         )
 
-    def _unknown(self, frame: Frame, reason: str) -> Inspection:
+    def unknown(self, frame: Frame, reason: str) -> Inspection:
+        """Give the answer for a frame that cannot be looked at."""
         whole = Rect(0, 0, *frame.size_wh)
         return Inspection(
             decision="unknown",
             reason=reason,
             score=None,
+            mode=self.mode,
             threshold=self.cut,
             p_value=None,
             regions=(),
@@ -193,6 +204,16 @@ class Inspector:
             depth_valid_fraction=depth_valid_fraction(frame, whole),
             stage_us={},
         )
+
+
+def streams_needed(contract: ModeManifest, gate: GateSpec) -> set[Stream]:
+    """Give the camera streams that the graph's tensors and the gate are made from."""
+    needed: set[Stream] = {
+        "rgb" if name == "rgb" else "depth" for name in contract.preprocess.tensors
+    }
+    if gate.occupied is not None:
+        needed.add("depth" if isinstance(gate.occupied, ByHeight) else "rgb")
+    return needed
 
 
 def read_outputs(outputs: Outputs) -> tuple[float, npt.NDArray[np.float32]]:

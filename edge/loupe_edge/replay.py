@@ -8,9 +8,10 @@ from pathlib import Path
 from loupe_edge.assembly import open_service
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import StationError
+from loupe_edge.inspector import streams_needed
 from loupe_edge.protocols import Publisher
 from loupe_edge.publisher import SilentPublisher
-from loupe_edge.station import BeltSettings, Station, streams_needed
+from loupe_edge.station import BeltSettings, Station
 from loupe_edge.verdict import Verdict
 from loupe_models.bundle import load_bundle
 from loupe_models.manifest import Mode

@@ -100,9 +100,7 @@ def large_inspector(bundle: Bundle, mode: Mode, belt: Transform) -> Inspector:
 def time_stages(
     inspector: Inspector, mode: Mode, folder: Path, frames: list[Frame]
 ) -> list[dict[str, int]]:
-    clerk = Clerk(
-        "line-1", 1, inspector.bundle, mode, expires_after_ms=1000, calibration_id="belt-0"
-    )
+    clerk = Clerk("line-1", 1, inspector.bundle, expires_after_ms=1000, calibration_id="belt-0")
     publisher = ZmqPublisher(f"ipc://{folder}/verdicts")
     journal = JsonlJournal(folder / "journal.jsonl")
     rows = []
