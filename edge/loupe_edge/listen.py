@@ -31,6 +31,7 @@ EVENT_STYLE: Final = {
     "joined": "cyan",
     "state": "cyan",
     "back": "green",
+    "ended": "cyan",
     "restart": "magenta",
     "repeat": "yellow",
     "expired": "yellow",
@@ -137,7 +138,7 @@ def verdict_line(verdict: Verdict) -> Text:
         x, y, width, height = verdict.regions[0].bbox_px
         more = f" and {len(verdict.regions) - 1} more" if len(verdict.regions) > 1 else ""
         line.append(f"  {width}×{height} px at {x}, {y}{more}")
-    if verdict.decision == "unknown":
+    if verdict.reason and verdict.decision != "defect":
         line.append(f"  {printable(verdict.reason)}", style="yellow")
     return line
 
@@ -147,16 +148,19 @@ def summary_table(summaries: Sequence[StationSummary], n_malformed: int) -> Tabl
     caption = f"{n_malformed} malformed messages" if n_malformed else None
     table = Table(title="Heard", title_justify="left", caption=caption, caption_style="bold red")
     table.add_column("station", style="bold")
-    counted = ("verdict", "good", "defect", "unknown", "expired", "repeat", "restart", "silence")
-    for name in (*counted[:4], "lost", *counted[4:], "p50 ms", "p99 ms"):
+    counted = ("verdict", "good", "defect", "unknown")
+    for name in (*counted, "lost", "p50 ms", "p99 ms"):
         table.add_column(name, justify="right")
+    table.add_column("also", overflow="fold", max_width=18)  # the whole fits 80 columns
     for summary in summaries:
         n = [str(summary.n.get(name, 0)) for name in counted]
         lost = Text(str(summary.n_lost), style="bold red" if summary.n_lost else "")
         latency = ["-", "-"]
         if summary.latency_ms is not None:
             latency = [f"{ms:.1f}" for ms in summary.latency_ms]
-        table.add_row(Text(printable(summary.station)), *n[:4], lost, *n[4:], *latency)
+        rare = ("expired", "repeat", "restart", "silence")
+        also = ", ".join(f"{n_rare} {name}" for name in rare if (n_rare := summary.n.get(name, 0)))
+        table.add_row(Text(printable(summary.station)), *n, lost, *latency, also)
     return table
 
 
