@@ -145,23 +145,29 @@ def verdict_line(verdict: Verdict) -> Text:
 
 def summary_table(summaries: Sequence[StationSummary], n_malformed: int) -> Table:
     """Sum up what was heard."""
-    caption = f"{n_malformed} malformed messages" if n_malformed else None
+    rare = [line for summary in summaries if (line := _rare(summary))]
+    rare += [f"{n_malformed} malformed messages"] if n_malformed else []
+    caption = Text("\n".join(rare)) if rare else None
     table = Table(title="Heard", title_justify="left", caption=caption, caption_style="bold red")
     table.add_column("station", style="bold")
     counted = ("verdict", "good", "defect", "unknown")
     for name in (*counted, "lost", "p50 ms", "p99 ms"):
         table.add_column(name, justify="right")
-    table.add_column("also", overflow="fold", max_width=18)  # the whole fits 80 columns
     for summary in summaries:
         n = [str(summary.n.get(name, 0)) for name in counted]
         lost = Text(str(summary.n_lost), style="bold red" if summary.n_lost else "")
         latency = ["-", "-"]
         if summary.latency_ms is not None:
             latency = [f"{ms:.1f}" for ms in summary.latency_ms]
-        rare = ("expired", "repeat", "restart", "silence")
-        also = ", ".join(f"{n_rare} {name}" for name in rare if (n_rare := summary.n.get(name, 0)))
-        table.add_row(Text(printable(summary.station)), *n, lost, *latency, also)
+        table.add_row(Text(printable(summary.station)), *n, lost, *latency)
     return table
+
+
+def _rare(summary: StationSummary) -> str:
+    """Say under the table what a good day has none of: columns for it would not fit 80."""
+    kinds = ("expired", "repeat", "restart", "silence")
+    told = ", ".join(f"{n} {kind}" for kind in kinds if (n := summary.n.get(kind, 0)))
+    return f"{printable(summary.station)}: {told}" if told else ""
 
 
 def _clock(unix_ns: int) -> str:

@@ -282,7 +282,7 @@ def check_fit(station: Station, bundle: Bundle) -> None:
         StationError: Every setting that the bundle asks for and the station lacks, a line each.
     """
     bundle.mode(station.mode)
-    problems = []
+    problems: list[str] = []
     for mode in station.modes:
         if mode in bundle.manifest.modes:
             problems.extend(_mode_problems(station, bundle, mode))
