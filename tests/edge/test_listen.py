@@ -175,7 +175,7 @@ def test_a_line_says_what_where_and_why() -> None:
 
 def test_the_summary_counts_by_decision() -> None:
     table = summary_table(Watcher().summary(), n_malformed=2)
-    assert table.caption == "2 malformed messages"
+    assert str(table.caption) == "2 malformed messages"
     assert table.row_count == 0
 
 

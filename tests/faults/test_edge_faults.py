@@ -26,6 +26,7 @@ from loupe_edge.errors import (
     StationError,
 )
 from loupe_edge.fakes import FunctionEngine, ListCamera
+from loupe_edge.heartbeat import LAST_WORDS
 from loupe_edge.inspector import Inspector
 from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.publisher import ListPublisher, ZmqPublisher
@@ -204,7 +205,7 @@ def test_a_dead_stream_is_unknown_and_the_station_recovers(
     told = [(beat.state, beat.reason) for beat in publisher.heartbeats]
     assert ("degraded", "no depth for 1.0 s") in told
     assert ("fault", "no depth for 1.0 s") in told
-    assert told[-1] == ("ready", "")
+    assert told[-1] == ("ready", LAST_WORDS)
 
 
 def test_a_camera_that_never_returns_ends_the_process_after_bounded_retries(
