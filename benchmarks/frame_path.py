@@ -68,7 +68,7 @@ def measure(bundle: Bundle, mode: Mode, recording: Path) -> dict[str, dict[str, 
         stack.callback(publisher.close)
         journal = JsonlJournal(recording.with_name(f"{mode}.jsonl"))
         stack.callback(journal.close)
-        clerk = Clerk("bench", 1, bundle, mode, expires_after_ms=1000, calibration_id=None)
+        clerk = Clerk("bench", 1, bundle, expires_after_ms=1000, calibration_id=None)
         camera.open()
         due = time.perf_counter()
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from loupe_edge.camera import RealSenseCamera
@@ -11,6 +11,7 @@ from loupe_edge.capture import Ladder
 from loupe_edge.clerk import Clerk
 from loupe_edge.engines import open_engine
 from loupe_edge.evidence import EvidenceFolder
+from loupe_edge.failover import FailoverInspector
 from loupe_edge.health import STALL_S, Health
 from loupe_edge.heartbeat import HeartbeatThread
 from loupe_edge.inspector import Inspector
@@ -18,11 +19,12 @@ from loupe_edge.journal import JsonlJournal, last_epoch
 from loupe_edge.metrics import Metrics
 from loupe_edge.overlays import MapScale
 from loupe_edge.proof import prove
-from loupe_edge.protocols import Camera, Publisher
+from loupe_edge.protocols import Camera, FrameInspector, Publisher
 from loupe_edge.publisher import ZmqPublisher
 from loupe_edge.service import Service
-from loupe_edge.station import Station, check_fit
-from loupe_models.bundle import load_bundle
+from loupe_edge.station import Station, check_fit, required_streams
+from loupe_models.bundle import Bundle, load_bundle
+from loupe_models.manifest import Mode
 
 
 @contextmanager
@@ -54,15 +56,16 @@ def open_service(
         health.ail("service", "starting", "proving the bundle")
         heartbeat = _start_heartbeat(station, stack, publisher, health, epoch)
         metrics = _open_metrics(station, stack)
-        inspector = open_inspector(station, stack)
+        bundle = load_bundle(station.bundle)
+        inspectors = open_inspectors(station, bundle, stack)
+        required = required_streams(station, bundle)
         yield Service(
-            camera=camera or RealSenseCamera(station.camera),
-            inspector=inspector,
+            camera=camera or RealSenseCamera(station.camera, required=required),
+            inspector=_in_best_mode(station, inspectors),
             clerk=Clerk(
                 station.station,
                 epoch,
-                inspector.bundle,
-                station.mode,
+                bundle,
                 expires_after_ms=station.publish.expires_after_ms,
                 calibration_id=station.calibration_id(),
             ),
@@ -71,7 +74,7 @@ def open_service(
             health=health,
             metrics=metrics,
             journal=journal,
-            evidence=_evidence(station, inspector),
+            evidence=_evidence(station, inspectors),
             ladder=Ladder(reopens=0) if station.camera.recording else Ladder(),
             lock_step=lock_step,
             deadline_ms=station.limits.deadline_ms,
@@ -110,7 +113,7 @@ def _open_metrics(station: Station, stack: ExitStack) -> Metrics:
 
 
 def open_inspector(station: Station, stack: ExitStack) -> Inspector:
-    """Load the bundle, open its engine, and prove it on this device.
+    """Load the bundle, open its engine for the preferred mode, and prove it on this device.
 
     Raises:
         BadInputError: Bundle and station do not fit together.
@@ -118,26 +121,54 @@ def open_inspector(station: Station, stack: ExitStack) -> Inspector:
     """
     bundle = load_bundle(station.bundle)
     check_fit(station, bundle)
+    return _open_mode(station, bundle, station.mode, stack)
+
+
+def open_inspectors(station: Station, bundle: Bundle, stack: ExitStack) -> dict[Mode, Inspector]:
+    """Open and prove every mode that may come into force, the preferred one first.
+
+    Raises:
+        BadInputError: Bundle and station do not fit together.
+        FaultError: The engine fails, or the bundle is not proved here.
+    """
+    check_fit(station, bundle)
+    return {mode: _open_mode(station, bundle, mode, stack) for mode in station.modes}
+
+
+def _open_mode(station: Station, bundle: Bundle, mode: Mode, stack: ExitStack) -> Inspector:
     variant = station.engine.variant
-    engine = open_engine(bundle, station.mode, variant, station.engine.threads)
+    engine = open_engine(bundle, mode, variant, station.engine.threads)
     stack.callback(engine.close)
-    prove(bundle, station.mode, engine, variant)
+    prove(bundle, mode, engine, variant)
     return Inspector(
         bundle,
-        station.mode,
+        mode,
         engine,
-        gate=station.gate,
-        threshold=station.threshold.value if station.threshold else None,
+        gate=station.gate_of(mode),
+        threshold=station.threshold_of(mode),
         belt_from_camera=station.belt_from_camera(),
         min_depth_valid=station.limits.min_depth_valid,
         variant=variant,
     )
 
 
-def _evidence(station: Station, inspector: Inspector) -> EvidenceFolder | None:
+def _in_best_mode(station: Station, inspectors: Mapping[Mode, Inspector]) -> FrameInspector:
+    if station.failover is None:
+        return inspectors[station.mode]
+    return FailoverInspector(
+        {str(mode): inspector for mode, inspector in inspectors.items()},
+        station.failover,
+        station.failover.return_after_frames,
+    )
+
+
+def _evidence(station: Station, inspectors: Mapping[Mode, Inspector]) -> EvidenceFolder | None:
     if station.record is None:
         return None
-    scale = MapScale.around(inspector.cut, inspector.contract.calibration_scores)
+    scales = {
+        str(mode): MapScale.around(one.cut, one.contract.calibration_scores)
+        for mode, one in inspectors.items()
+    }
     return EvidenceFolder(
-        station.record.folder, scale, station.record.max_count, station.record.max_mb
+        station.record.folder, scales, station.record.max_count, station.record.max_mb
     )

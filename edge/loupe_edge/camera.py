@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +15,10 @@ from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.registration import Registration
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError, StationError
+from loupe_edge.exposures import Images, Sets, Shot, Source
 from loupe_edge.labels import Labels, read_labels
-from loupe_edge.pairing import CameraCounters, Pairing, Stamp
-from loupe_edge.pipeline import Pipeline
-from loupe_edge.realsense import (
-    RECORDED_BY,
-    SdkObject,
-    load_sdk,
-    to_domain,
-    to_intrinsics,
-    to_ns,
-    to_transform,
-)
+from loupe_edge.pairing import CameraCounters, sync_of
+from loupe_edge.realsense import RECORDED_BY, SdkObject, load_sdk, to_intrinsics, to_transform
 from loupe_edge.recording_file import Contents, read_contents
 from loupe_models.frame import CameraTime, Frame
 
@@ -39,26 +33,36 @@ class RealSenseCamera:
 
     A recording is read in lock-step, every frame once and in order, unless its settings ask for
     real time. With `record_to`, the SDK writes what a live camera sends into a `.db3` as well.
+
+    Every frame has every stream of the settings, unless `required` names fewer: then a frame has
+    those, and of the others what there is; with none required it has at least one.
     """
 
-    def __init__(self, settings: CameraSettings, record_to: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: CameraSettings,
+        record_to: Path | None = None,
+        required: Collection[Stream] | None = None,
+    ) -> None:
         self.settings = settings
+        self._required = frozenset(settings.streams if required is None else required)
         self._record_to = record_to
         self._sdk = load_sdk()
-        self._pipeline: Pipeline | None = None
+        self._source: Source | None = None
+        self._ready: deque[Shot] = deque()
+        self._counters = CameraCounters()
         self._registration: Registration | None = None
         self._labels = Labels({})
         self._contents: Contents | None = None
         self._intrinsics: Intrinsics | None = None
         self._depth_scale_m: float | None = None
-        self._pairing = Pairing(settings.streams, settings.fps)
         self._has_complained = False
         self._is_ours = False
 
     @property
     def counters(self) -> CameraCounters:
         """What was counted since `open`."""
-        return self._pairing.counters
+        return self._counters if self._source is None else self._source.counters
 
     def open(self) -> None:
         """Start the streams, in bounded time.
@@ -68,22 +72,23 @@ class RealSenseCamera:
             RecordingError: The recording is missing, damaged, or lacks a required stream.
             StationError: Colour and depth have two grids, and the settings forbid to align them.
         """
-        if self._pipeline is not None:
+        if self._source is not None:
             raise CameraError("the camera is open already")
         self._has_complained = False
+        self._ready.clear()
         self._read_recording()
-        pipeline = Pipeline(self.settings, self._record_to)
-        profile = pipeline.start()
-        self._pipeline = pipeline
+        source = self._make_source()
+        profile = source.start()
+        self._source = source
         try:
-            self._learn(profile)
+            self._learn(source, profile)
         except RuntimeError as error:
             self.close()
             raise CameraError(f"{self._name}: the SDK cannot describe it ({error})") from error
         except LoupeError:
             self.close()
             raise
-        pipeline.play()
+        source.play()
 
     def read(self) -> Frame:
         """Wait for the next exposure that has every required stream.
@@ -94,22 +99,24 @@ class RealSenseCamera:
             RecordingError: The recording is damaged: not every image in it could be read.
             EndOfRecordingError: The recording is over.
         """
-        if self._pipeline is None:
+        source = self._source
+        if source is None:
             raise CameraError("the camera is not open")
         deadline = time.monotonic() + self._patience_s
         n_empty = 0
-        while True:
-            frameset = self._pipeline.poll(POLL_MS)
-            frame = None if frameset is None else self._take(frameset)
-            if frame is not None:
-                return frame
-            n_empty = n_empty + 1 if frameset is None else 0
-            if self._pipeline.is_over():
+        while not self._ready:
+            shots = source.poll(POLL_MS)
+            self._ready.extend(shots or ())
+            n_empty = n_empty + 1 if shots is None else 0
+            if n_empty and source.is_over():
                 if n_empty >= DEAD_END_POLLS:
-                    self._end()
-            elif time.monotonic() > deadline:
-                wanted = " and ".join(self.settings.streams)
+                    self._ready.extend(source.rest())
+                    if not self._ready:
+                        self._end(source)
+            elif not self._ready and time.monotonic() > deadline:
+                wanted = " and ".join(sorted(self._required)) or " or ".join(self.settings.streams)
                 raise CameraError(f"no {wanted} for {self._patience_s} s")
+        return self._frame(self._ready.popleft())
 
     def close(self) -> None:
         """Stop the streams; safe to call twice.
@@ -117,9 +124,16 @@ class RealSenseCamera:
         Raises:
             CameraError: The SDK hangs in stopping; only the end of the process helps.
         """
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.stop()
+        source, self._source = self._source, None
+        self._ready.clear()  # images go back to the SDK before it stops
+        if source is not None:
+            self._counters = source.counters
+            source.stop()
+
+    def _make_source(self) -> Source:
+        if self._required == set(self.settings.streams):
+            return Sets(self.settings, self._record_to)
+        return Images(self.settings, self._required)
 
     def _read_recording(self) -> None:
         path = self.settings.recording
@@ -127,13 +141,15 @@ class RealSenseCamera:
             return
         self._contents = read_contents(path)
         n_images = self._contents.n_images
-        missing = [name for name in self.settings.streams if not n_images[name]]
-        if missing:
+        missing = [name for name in self.settings.streams if name in self._required]
+        missing = [name for name in missing if not n_images[name]]
+        if missing or not any(n_images[name] for name in self.settings.streams):
+            missing = missing or list(self.settings.streams)
             held = " and ".join(name for name, n in n_images.items() if n) or "no image"
             raise RecordingError(f"{path}: holds {held}, but {' and '.join(missing)} is required")
         self._labels = read_labels(path)
 
-    def _learn(self, profile: SdkObject) -> None:
+    def _learn(self, source: Source, profile: SdkObject) -> None:
         """Read from the started device what every frame shares."""
         sdk, device = self._sdk, profile.get_device()
         kinds: dict[SdkObject, Stream] = {sdk.stream.color: "rgb", sdk.stream.depth: "depth"}
@@ -142,20 +158,34 @@ class RealSenseCamera:
             for p in profile.get_streams()
             if p.stream_type() in kinds
         }
-        if "rgb" in self.settings.streams and profiles["rgb"].format() != sdk.format.rgb8:
+        there = [name for name in self.settings.streams if name in profiles and self._has(name)]
+        self._require(there)
+        if "rgb" in there and profiles["rgb"].format() != sdk.format.rgb8:
             raise RecordingError(
                 f"{self._name}: colour is stored as {profiles['rgb'].format()}; record it with "
                 f"`loupe-edge record`, which stores rgb8"
             )
-        fps = min(profiles[name].fps() for name in self.settings.streams)
         self._is_ours = device.get_info(sdk.camera_info.name) == RECORDED_BY
-        self._pairing = Pairing(self.settings.streams, fps, 0 if self._is_ours else None)
+        fps = min(profiles[name].fps() for name in there)
+        source.expect(fps, 0 if self._is_ours else None)
         self._intrinsics = to_intrinsics(profiles[self._main].intrinsics)
         self._registration = None
-        if "depth" in self.settings.streams:
+        if "depth" in there:
             self._depth_scale_m = float(device.first_depth_sensor().get_depth_scale())
-            if "rgb" in self.settings.streams:
+            if "rgb" in there:
                 self._learn_grid(profiles["rgb"], profiles["depth"], self._depth_scale_m)
+
+    def _has(self, name: Stream) -> bool:
+        """Whether any image of a stream can come; what it is in relation to others is else lost."""
+        return self._contents is None or self._contents.n_images[name] > 0
+
+    def _require(self, there: Collection[Stream]) -> None:
+        """Depth may be missing for good; without colour's lens nobody knows where depth belongs."""
+        if missing := sorted((self._required | {self._main}) - set(there)):
+            raise RecordingError(
+                f"{self._name}: holds no {' and no '.join(missing)} at all; give one that does, or "
+                f"a station that asks for less in camera.streams"
+            )
 
     def _learn_grid(self, rgb: SdkObject, depth: SdkObject, depth_scale_m: float) -> None:
         grids = to_intrinsics(depth.intrinsics), to_intrinsics(rgb.intrinsics)
@@ -169,42 +199,38 @@ class RealSenseCamera:
             )
         self._registration = Registration(*grids, rgb_from_depth, depth_scale_m)
 
-    def _take(self, frameset: SdkObject) -> Frame | None:
-        """Make a frame of a set of images, or nothing where they are not one new exposure."""
-        images = {"rgb": frameset.get_color_frame(), "depth": frameset.get_depth_frame()}
-        names: tuple[Stream, ...] = ("rgb", "depth")
-        stamps: dict[Stream, Stamp] = {name: _stamp(images[name]) for name in names if images[name]}
-        if not self._pairing.judge(stamps):
-            return None
-        main, streams = stamps[self._main], self.settings.streams
+    def _frame(self, shot: Shot) -> Frame:
+        """Make a frame of one exposure; depth lies on colour's grid whether colour came or not."""
+        rgb, depth = shot.get("rgb"), shot.get("depth")
+        main = shot.get(self._main) or next(iter(shot.values()))
         # np.array copies: a view would hold the SDK's buffer, of which there are few.
         return Frame(
-            frame_id=main.number,
+            frame_id=main.stamp.number,
             captured_at_ns=time.time_ns(),
-            camera_time=CameraTime(main.ns, main.domain),
-            rgb=np.array(images["rgb"].get_data(), np.uint8) if "rgb" in streams else None,
-            depth=self._depth(images["depth"]) if "depth" in streams else None,
+            camera_time=CameraTime(main.stamp.ns, main.stamp.domain),
+            rgb=np.array(rgb.image.get_data(), np.uint8) if rgb else None,
+            depth=self._depth(depth.image) if depth else None,
             depth_scale_m=self._depth_scale_m,
             intrinsics=self._intrinsics,
-            sync=self._pairing.sync(stamps),
-            label=self._labels.get(main.number, main.ns),
+            sync=sync_of(rgb.stamp, depth.stamp) if rgb and depth else None,
+            label=self._labels.get(main.stamp.number, main.stamp.ns),
         )
 
     def _depth(self, image: SdkObject) -> npt.NDArray[np.uint16]:
         view = np.asarray(image.get_data(), np.uint16)
         return view.copy() if self._registration is None else self._registration.apply(view)
 
-    def _end(self) -> None:
+    def _end(self, source: Source) -> None:
         """Say how the recording ended: whole, with a stream dead before its end, or damaged."""
         contents = self._contents
         if contents is not None and not self._has_complained:
             self._has_complained = True
             if not self.settings.real_time:
-                self._require_all_read(contents)
+                self._require_all_read(contents, source)
             self._require_all_alive(contents)
         raise EndOfRecordingError("the recording is over")
 
-    def _require_all_read(self, contents: Contents) -> None:
+    def _require_all_read(self, contents: Contents, source: Source) -> None:
         """Refuse a file that the SDK could not read to its end.
 
         The SDK holds back images at the end that have no partner, and a live camera's streams
@@ -212,11 +238,11 @@ class RealSenseCamera:
         """
         n_images = contents.n_images
         n_unread = {
-            name: n_images[name] - self._pairing.n_seen.get(name, 0)
-            for name in self.settings.streams
+            name: n_images[name] - source.n_seen.get(name, 0) for name in self.settings.streams
         }
         is_even = len({n for n in n_images.values() if n}) == 1
-        is_strict = self._is_ours and is_even and not self.counters.mixed_framesets
+        is_strict = self._is_ours and is_even and not source.counters.mixed_framesets
+        is_strict |= isinstance(source, Images)  # which holds nothing back
         n_held = {"rgb": 0, "depth": 0} if is_strict else contents.n_alone
         if all(n > n_held[name] for name, n in n_unread.items()):
             told = [f"{n} of {n_images[name]} {name}" for name, n in n_unread.items()]
@@ -227,7 +253,7 @@ class RealSenseCamera:
 
     def _require_all_alive(self, contents: Contents) -> None:
         others: dict[Stream, Stream] = {"rgb": "depth", "depth": "rgb"}
-        for name in self.settings.streams:
+        for name in self._required:
             other = others[name]
             if contents.n_alone[other] > RAGGED_FRAMES:
                 raise CameraError(
@@ -248,11 +274,3 @@ class RealSenseCamera:
         is_lock_step = self.settings.recording is not None and not self.settings.real_time
         least_s = LOCK_STEP_PATIENCE_S if is_lock_step else 0.0
         return max(self.settings.read_timeout_s, least_s)
-
-
-def _stamp(image: SdkObject) -> Stamp:
-    return Stamp(
-        number=int(image.get_frame_number()),
-        ns=to_ns(image.get_timestamp()),
-        domain=to_domain(image.get_frame_timestamp_domain()),
-    )

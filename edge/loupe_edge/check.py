@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from loupe_edge.proof import ProofReport, prove
 from loupe_edge.station import Station, check_fit, load_station
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.gate import GateSpec
+from loupe_models.manifest import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,12 @@ class Checked:
 
     station: Station
     bundle: Bundle
-    proof: ProofReport
+    proofs: Mapping[Mode, ProofReport]
 
     @property
     def gate(self) -> GateSpec:
         """The station's own, or the bundle's."""
-        return self.station.gate or self.bundle.mode(self.station.mode).gate
+        return self.station.gate_of(self.station.mode) or self.bundle.mode(self.station.mode).gate
 
 
 def check(path: Path) -> Checked:
@@ -46,12 +48,16 @@ def check(path: Path) -> Checked:
         check_places(station)
         bundle = load_bundle(station.bundle)
         check_fit(station, bundle)
-    engine = open_engine(bundle, station.mode, station.engine.variant, station.engine.threads)
+    proofs = {mode: _proof(station, bundle, mode) for mode in station.modes}
+    return Checked(station, bundle, proofs)
+
+
+def _proof(station: Station, bundle: Bundle, mode: Mode) -> ProofReport:
+    engine = open_engine(bundle, mode, station.engine.variant, station.engine.threads)
     try:
-        proof = prove(bundle, station.mode, engine, station.engine.variant)
+        return prove(bundle, mode, engine, station.engine.variant)
     finally:
         engine.close()
-    return Checked(station, bundle, proof)
 
 
 def checked_table(checked: Checked) -> Table:
@@ -65,24 +71,20 @@ def checked_table(checked: Checked) -> Table:
 
 
 def _lines(checked: Checked) -> list[tuple[str, str]]:
-    station, bundle, proof = checked.station, checked.bundle, checked.proof
+    station, bundle = checked.station, checked.bundle
     manifest = bundle.manifest
     camera = station.camera
     limits = station.limits
     source = f"recording {camera.recording}" if camera.recording else f"serial {camera.serial}"
-    worst = max(proof.errors, default=0.0)
     return [
         ("station", station.station),
         ("bundle", f"{manifest.id} ({manifest.method}), sha256 {bundle.sha256[:12]}"),
         ("engine", f"{station.mode} {station.engine.variant}, {station.engine.threads} threads"),
-        (
-            "proof",
-            f"{proof.n_golden} golden frames agree; score error {worst:.1e} "
-            f"of {proof.tolerance:.0e} allowed",
-        ),
+        ("proof", "; ".join(_proof_line(mode, proof) for mode, proof in checked.proofs.items())),
         ("camera", f"{source}, {' and '.join(camera.streams)}"),
-        ("gate", _gate_line(checked)),
-        ("threshold", _threshold_line(station, bundle)),
+        ("failover", _failover_line(station)),
+        *(("gate", _gate_line(station, bundle, mode)) for mode in station.modes),
+        *(("threshold", _threshold_line(station, bundle, mode)) for mode in station.modes),
         ("belt", station.calibration_id() or "none: no heights, no millimetres"),
         (
             "publish",
@@ -99,25 +101,42 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
     ]
 
 
-def _gate_line(checked: Checked) -> str:
-    spec = checked.gate
-    whose = "the station's" if checked.station.gate else "the bundle's"
+def _proof_line(mode: Mode, proof: ProofReport) -> str:
+    return (
+        f"{mode}: {proof.n_golden} golden frames agree; score error "
+        f"{max(proof.errors, default=0.0):.1e} of {proof.tolerance:.0e} allowed"
+    )
+
+
+def _failover_line(station: Station) -> str:
+    rule = station.failover
+    if rule is None:
+        return "none: a frame that lacks a stream is unknown"
+    return f"to {', then '.join(rule.modes)}, and back after {rule.return_after_frames} good frames"
+
+
+def _gate_line(station: Station, bundle: Bundle, mode: Mode) -> str:
+    own = station.gate_of(mode)
+    spec = own or bundle.mode(mode).gate
+    whose = "the station's" if own else "the bundle's"
     where = "the whole frame"
     if spec.region_px is not None:
         x, y, width, height = spec.region_px
         where = f"{width}×{height} px at {x}, {y}"
     how = "always" if spec.occupied is None else f"when occupied by {spec.occupied.by}"
-    return f"{where}, {how} ({whose})"
+    return f"{mode}: {where}, {how} ({whose})"
 
 
-def _threshold_line(station: Station, bundle: Bundle) -> str:
-    if station.threshold is not None:
-        return f"{station.threshold.value:.4f} (the station's own: no promise comes with it)"
-    contract = bundle.mode(station.mode)
+def _threshold_line(station: Station, bundle: Bundle, mode: Mode) -> str:
+    own_value = station.threshold_of(mode)
+    if own_value is not None:
+        return f"{mode}: {own_value:.4f} (the station's own: no promise comes with it)"
+    contract = bundle.mode(mode)
     own = {str(name): variant.threshold for name, variant in contract.variants.items()}
     threshold = own.get(station.engine.variant) or contract.threshold
     return (
-        f"{threshold.value:.4f} (at most {threshold.false_reject_rate:.1%} of good parts rejected, "
+        f"{mode}: {threshold.value:.4f} "
+        f"(at most {threshold.false_reject_rate:.1%} of good parts rejected, "
         f"at {threshold.confidence:.0%} confidence, from {threshold.n_parts} good parts)"
     )
 

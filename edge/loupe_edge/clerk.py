@@ -7,7 +7,6 @@ import time
 from loupe_edge.aggregate import Look
 from loupe_edge.verdict import Verdict, WireBundle, WireSync, WireTime, encodable
 from loupe_models.bundle import Bundle
-from loupe_models.manifest import Mode
 
 
 class Clerk:
@@ -18,14 +17,12 @@ class Clerk:
         station: str,
         epoch: int,
         bundle: Bundle,
-        mode: Mode,
         *,
         expires_after_ms: int,
         calibration_id: str | None,
     ) -> None:
         self.station = station
         self.epoch = epoch
-        self._mode = mode
         self._bundle = WireBundle(id=bundle.manifest.id, sha256=bundle.sha256)
         self._expires_after_ns = expires_after_ms * 1_000_000
         self._calibration_id = calibration_id
@@ -49,6 +46,7 @@ class Clerk:
                 "decision": found.decision,
                 "reason": encodable(found.reason),
                 "score": found.score,
+                "mode": found.mode,
                 "threshold": found.threshold,
                 "p_value": found.p_value,
                 "regions": found.regions,
@@ -59,8 +57,10 @@ class Clerk:
             },
         )
 
-    def write_trouble(self, reason: str, threshold: float, dropped_frames: int) -> Verdict:
-        """Write `unknown` where there was no frame to look at."""
+    def write_trouble(
+        self, reason: str, mode: str, threshold: float, dropped_frames: int
+    ) -> Verdict:
+        """Write `unknown` where there was no frame to look at; the mode is the one in force."""
         return self._sign(
             time.time_ns(),
             {
@@ -70,6 +70,7 @@ class Clerk:
                 "decision": "unknown",
                 "reason": encodable(reason),
                 "score": None,
+                "mode": mode,
                 "threshold": threshold,
                 "p_value": None,
                 "regions": (),
@@ -91,7 +92,6 @@ class Clerk:
                 "captured_at_ns": captured_at_ns,
                 "published_at_ns": time.time_ns(),
                 "expires_at_ns": captured_at_ns + self._expires_after_ns,
-                "mode": self._mode,
                 "bundle": self._bundle,
                 "calibration_id": self._calibration_id,
             }

@@ -76,6 +76,18 @@ def _as_streams(said: str) -> tuple[str, ...]:
     return streams
 
 
+def _as_parts(said: str | None) -> tuple[int, int] | None:
+    if said is None:
+        return None
+    first, _, end = said.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise BadInputError(
+            f"--depth-off {said}: give the first part without depth and the first with it again, "
+            f"such as 20:40"
+        )
+    return int(first), int(end)
+
+
 def _say_version(is_asked: bool) -> None:
     if is_asked:
         typer.echo(f"loupe {version('loupe')}")
@@ -204,7 +216,7 @@ def inspect(
 
 
 @app.command(rich_help_panel=PICTURES)
-def simulate(
+def simulate(  # noqa: PLR0913  (as many as there are options)
     recording: Annotated[Path, typer.Argument(help="The .db3 to write.")],
     parts: Annotated[
         int, typer.Option(min=1, max=100_000, help="Parts that pass the camera.")
@@ -215,6 +227,10 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same frames.")] = 0,
     width: Annotated[int, typer.Option(min=160, max=1920, help="Pixels across.")] = 640,
     height: Annotated[int, typer.Option(min=120, max=1440, help="Pixels down.")] = 480,
+    depth_off: Annotated[
+        str | None,
+        typer.Option(help="Parts without depth, counted from 0.", metavar="FROM:TO"),
+    ] = None,
 ) -> None:
     """Write a recording of a simulated belt, with the truth beside it.
 
@@ -224,13 +240,19 @@ def simulate(
     Examples:
     - `loupe-edge simulate good.db3 --parts 150 --seed 1`
     - `loupe-edge simulate test.db3 --parts 100 --seed 7 --defects 0.5`
+    - `loupe-edge simulate fails.db3 --parts 60 --depth-off 20:40`
     """
     from loupe_edge.progress import progress
     from loupe_edge.simulate import Scenario
     from loupe_edge.simulate import simulate as write_simulation
 
     scenario = Scenario(
-        n_parts=parts, defect_share=defects, seed=seed, width_px=width, height_px=height
+        n_parts=parts,
+        defect_share=defects,
+        seed=seed,
+        width_px=width,
+        height_px=height,
+        depth_off=_as_parts(depth_off),
     )
     with progress("simulating") as report:
         write_simulation(scenario, recording, report)

@@ -30,14 +30,22 @@ ENTRY: Final = re.compile(r"\d{20}-\d{8,}", re.ASCII)
 class EvidenceFolder:
     """Keeps the newest evidence within a count and a size; each entry appears whole or not."""
 
-    def __init__(self, folder: Path, scale: MapScale, max_count: int, max_mb: int) -> None:
+    def __init__(
+        self, folder: Path, scales: Mapping[str, MapScale], max_count: int, max_mb: int
+    ) -> None:
         """Open the folder and clear what an interrupted run left half-written.
+
+        Args:
+            folder: Of this station alone.
+            scales: By mode, for the overlays.
+            max_count: Entries kept.
+            max_mb: Megabytes kept.
 
         Raises:
             EvidenceError: The folder cannot be made or read.
         """
         self.folder = folder
-        self._scale = scale
+        self._scales = scales
         self._max_count = max_count
         self._max_bytes = max_mb * 1_000_000
         try:
@@ -82,7 +90,7 @@ class EvidenceFolder:
         x, y, width, height = found.region
         window = (slice(y, y + height), slice(x, x + width))
         title = f"{verdict.station} #{verdict.seq}"
-        overlay = draw_overlay(frame, found, self._scale, title)
+        overlay = draw_overlay(frame, found, self._scales[found.mode], title)
         files = {"overlay.png": png_bytes(overlay[..., ::-1], FASTEST)}
         if frame.rgb is not None:
             files["rgb.png"] = png_bytes(frame.rgb[window][..., ::-1], FASTEST)

@@ -42,8 +42,9 @@ class Health:
         """Report what is wrong with one source, in place of what it reported before."""
         with self._lock:
             before = self._ailments.get(source)
+            is_told = any(ailment.reason == reason for ailment in self._ailments.values())
             self._ailments[source] = Condition(state, reason)
-        if before is None or before.state != state:
+        if (before is None or before.state != state) and not is_told:
             level = logging.INFO if state == "starting" else logging.WARNING
             log.log(level, "%s is %s: %s", source, state, reason)
 
@@ -51,7 +52,7 @@ class Health:
         """Report that a source is well."""
         with self._lock:
             before = self._ailments.pop(source, None)
-        if before is not None:
+        if before is not None and before.state != "starting":
             log.info("%s is well again", source)
 
     def moved(self, stage: str) -> None:

@@ -11,6 +11,7 @@ from loupe_edge.protocols import Publisher
 from loupe_edge.verdict import Heartbeat, encodable
 
 STOP_TIMEOUT_S = 2.0
+LAST_WORDS = "the service ends"  # of a station that was well to its end
 
 
 class HeartbeatThread:
@@ -60,9 +61,9 @@ class HeartbeatThread:
         self._beat()
         while not self._stop.wait(self._interval_s):
             self._beat()
-        self._beat()
+        self._beat(LAST_WORDS)
 
-    def _beat(self) -> None:
+    def _beat(self, word: str = "") -> None:
         condition = self._health.condition()
         self._publisher.heartbeat(
             Heartbeat(
@@ -70,7 +71,7 @@ class HeartbeatThread:
                 epoch=self._epoch,
                 seq=self._health.last_seq,
                 state=condition.state,
-                reason=encodable(condition.reason),
+                reason=encodable(condition.reason or word),
                 at_ns=time.time_ns(),
             )
         )

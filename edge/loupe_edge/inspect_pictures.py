@@ -191,6 +191,7 @@ def _nothing_seen(frame: Frame, inspector: Inspector) -> Inspection:
         decision="unknown",
         reason="the gate sees no whole part (--whole inspects each picture as a whole)",
         score=None,
+        mode=inspector.mode,
         threshold=inspector.cut,
         p_value=None,
         regions=(),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from loupe_calibration.errors import BadInputError
 from loupe_calibration.transform import Transform
 from loupe_calibration.units import doubt_units
+from loupe_edge.camera_settings import Stream
 from loupe_edge.depth_evidence import depth_valid_fraction, measure_region
 from loupe_edge.errors import EngineError
 from loupe_edge.protocols import Engine, Outputs
@@ -37,7 +38,8 @@ class Inspection:
     """What was found in one frame.
 
     Attributes:
-        reason: Why, in a few words; empty for good.
+        reason: Why, in a few words; empty for good in the preferred mode.
+        mode: The mode that looked.
         score: None exactly where nothing was measured.
         regions: Areas above the threshold, strongest first; only a defect has any.
         region: Where the gate looked, frame pixels.
@@ -50,6 +52,7 @@ class Inspection:
     decision: Decision
     reason: str
     score: float | None
+    mode: str
     threshold: float
     p_value: float | None
     regions: tuple[WireRegion, ...]
@@ -110,6 +113,16 @@ class Inspector:
         own = {str(name): spec.threshold for name, spec in self.contract.variants.items()}
         return (own.get(self.variant) or self.contract.threshold).value
 
+    @property
+    def ailment(self) -> str:
+        """Why another mode should look; a single mode has no other."""
+        return ""
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """What graph and gate look at."""
+        return frozenset(streams_needed(self.contract, self.gate_spec))
+
     def inspect(self, frame: Frame) -> Inspection | None:
         """Answer for one frame; None where the gate sees no whole part to inspect."""
         watch = Stopwatch()
@@ -128,16 +141,16 @@ class Inspector:
                 found = self._decide(frame, region, prepared, outputs)
             self.n_engine_errors = 0
         except FrameError as error:
-            found = self._unknown(frame, str(error))
+            found = self.unknown(frame, str(error))
         except EngineError as error:
             self.n_engine_errors += 1
-            found = self._unknown(frame, str(error))
+            found = self.unknown(frame, str(error))
         return replace(found, stage_us=watch.stage_us)
 
     def _gate(self, frame: Frame) -> Rect | None:
         """Find the region; depth that is mostly holes can neither show a part nor its absence."""
-        uses_depth, uses_rgb = self._streams_used()
-        if (uses_rgb and frame.rgb is None) or (uses_depth and frame.depth is None):
+        uses_depth = "depth" in self.streams
+        if ("rgb" in self.streams and frame.rgb is None) or (uses_depth and frame.depth is None):
             missing = "colour" if frame.rgb is None else "depth"
             raise FrameError(f"the frame has no {missing}, which mode {self.mode} needs here")
         region = gate(frame, self.gate_spec, self.belt_from_camera)
@@ -151,11 +164,6 @@ class Inspector:
         if uses_depth:
             _refuse_units(frame, looked)
         return region
-
-    def _streams_used(self) -> tuple[bool, bool]:
-        by_height = isinstance(self.gate_spec.occupied, ByHeight)
-        by_colour = self.gate_spec.occupied is not None and not by_height
-        return self.mode != "rgb" or by_height, self.mode != "depth" or by_colour
 
     def _decide(
         self, frame: Frame, region: Rect, prepared: Prepared, outputs: Outputs
@@ -172,6 +180,7 @@ class Inspector:
             decision="defect" if is_defect else "good",
             reason="score above threshold" if is_defect else "",
             score=score,
+            mode=self.mode,
             threshold=self.cut,
             p_value=p_value(score, self._calibration_scores),
             regions=regions,
@@ -182,12 +191,14 @@ class Inspector:
             stage_us={},
         )
 
-    def _unknown(self, frame: Frame, reason: str) -> Inspection:
+    def unknown(self, frame: Frame, reason: str) -> Inspection:
+        """Give the answer for a frame that cannot be looked at."""
         whole = Rect(0, 0, *frame.size_wh)
         return Inspection(
             decision="unknown",
             reason=reason,
             score=None,
+            mode=self.mode,
             threshold=self.cut,
             p_value=None,
             regions=(),
@@ -208,6 +219,16 @@ def _refuse_units(frame: Frame, looked: Rect) -> None:
     doubt = doubt_units(some.astype(np.float32) * np.float32(frame.depth_scale_m))
     if doubt:
         raise FrameError(f"{doubt} The depth scale is {frame.depth_scale_m:g} m a unit")
+
+
+def streams_needed(contract: ModeManifest, gate: GateSpec) -> set[Stream]:
+    """Give the camera streams that the graph's tensors and the gate are made from."""
+    needed: set[Stream] = {
+        "rgb" if name == "rgb" else "depth" for name in contract.preprocess.tensors
+    }
+    if gate.occupied is not None:
+        needed.add("depth" if isinstance(gate.occupied, ByHeight) else "rgb")
+    return needed
 
 
 def read_outputs(outputs: Outputs) -> tuple[float, npt.NDArray[np.float32]]:

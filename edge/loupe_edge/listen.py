@@ -31,6 +31,7 @@ EVENT_STYLE: Final = {
     "joined": "cyan",
     "state": "cyan",
     "back": "green",
+    "ended": "cyan",
     "restart": "magenta",
     "repeat": "yellow",
     "expired": "yellow",
@@ -137,18 +138,20 @@ def verdict_line(verdict: Verdict) -> Text:
         x, y, width, height = verdict.regions[0].bbox_px
         more = f" and {len(verdict.regions) - 1} more" if len(verdict.regions) > 1 else ""
         line.append(f"  {width}×{height} px at {x}, {y}{more}")
-    if verdict.decision == "unknown":
+    if verdict.reason and verdict.decision != "defect":
         line.append(f"  {printable(verdict.reason)}", style="yellow")
     return line
 
 
 def summary_table(summaries: Sequence[StationSummary], n_malformed: int) -> Table:
     """Sum up what was heard."""
-    caption = f"{n_malformed} malformed messages" if n_malformed else None
+    rare = [line for summary in summaries if (line := _rare(summary))]
+    rare += [f"{n_malformed} malformed messages"] if n_malformed else []
+    caption = Text("\n".join(rare)) if rare else None
     table = Table(title="Heard", title_justify="left", caption=caption, caption_style="bold red")
     table.add_column("station", style="bold")
-    counted = ("verdict", "good", "defect", "unknown", "expired", "repeat", "restart", "silence")
-    for name in (*counted[:4], "lost", *counted[4:], "p50 ms", "p99 ms"):
+    counted = ("verdict", "good", "defect", "unknown")
+    for name in (*counted, "lost", "p50 ms", "p99 ms"):
         table.add_column(name, justify="right")
     for summary in summaries:
         n = [str(summary.n.get(name, 0)) for name in counted]
@@ -156,8 +159,15 @@ def summary_table(summaries: Sequence[StationSummary], n_malformed: int) -> Tabl
         latency = ["-", "-"]
         if summary.latency_ms is not None:
             latency = [f"{ms:.1f}" for ms in summary.latency_ms]
-        table.add_row(Text(printable(summary.station)), *n[:4], lost, *n[4:], *latency)
+        table.add_row(Text(printable(summary.station)), *n, lost, *latency)
     return table
+
+
+def _rare(summary: StationSummary) -> str:
+    """Say under the table what a good day has none of: columns for it would not fit 80."""
+    kinds = ("expired", "repeat", "restart", "silence")
+    told = ", ".join(f"{n} {kind}" for kind in kinds if (n := summary.n.get(kind, 0)))
+    return f"{printable(summary.station)}: {told}" if told else ""
 
 
 def _clock(unix_ns: int) -> str:

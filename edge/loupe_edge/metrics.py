@@ -39,6 +39,13 @@ class Metrics:
             ("station",),
             registry=self.registry,
         ).labels(station)
+        self._mode = Gauge(
+            "loupe_mode",
+            "1 for the mode in force, 0 for every other that has been",
+            ("station", "mode"),
+            registry=self.registry,
+        )
+        self._mode_in_force = ""
         self._stage = Histogram(
             "loupe_stage_seconds",
             "Duration of each stage",
@@ -70,6 +77,15 @@ class Metrics:
         """Count stages that took so many microseconds."""
         for stage, us in stage_us.items():
             self._stage.labels(self._station, stage).observe(us / 1e6)
+
+    def set_mode(self, mode: str) -> None:
+        """Note the mode in force."""
+        if mode == self._mode_in_force:
+            return
+        if self._mode_in_force:
+            self._mode.labels(self._station, self._mode_in_force).set(0)
+        self._mode.labels(self._station, mode).set(1)
+        self._mode_in_force = mode
 
     def count_missed_deadline(self) -> None:
         """Count one answer that came too late."""

@@ -35,27 +35,63 @@ class CameraCounters:
 
 
 @dataclass(slots=True)
+class Step:
+    """Whether a colour image and a depth image are of one exposure.
+
+    Attributes:
+        fps: Half of a frame's interval is the most two images of one exposure may differ.
+        number_offset: Depth's frame number less colour's. It is 0 in our own recordings; a live
+            camera counts each stream for itself (None), and the first pair in step tells.
+        why: Why the last two were not.
+    """
+
+    fps: float
+    number_offset: int | None = None
+    why: str = ""
+    _learned_offset: int | None = None
+
+    def is_kept(self, rgb: Stamp, depth: Stamp) -> bool:
+        """Judge two images by clock, time and number."""
+        if rgb.domain != depth.domain:
+            self.why = f"colour is stamped by the {rgb.domain} clock, depth by the {depth.domain}"
+            return False
+        apart_ms, most_ms = abs(rgb.ns - depth.ns) / 1e6, 500 / self.fps
+        if apart_ms > most_ms:
+            self.why = f"colour and depth are {apart_ms:.1f} ms apart, {most_ms:.1f} ms is the most"
+            return False
+        offset = depth.number - rgb.number
+        expected = self.number_offset if self.number_offset is not None else self._learned_offset
+        if expected is not None and offset != expected:
+            self.why = (
+                f"colour {rgb.number} and depth {depth.number} are {apart_ms:.1f} ms apart, but "
+                f"two exposures by their frame numbers"
+            )
+            return False
+        self._learned_offset = offset
+        return True
+
+    def forget(self) -> None:
+        """Learn the offset anew: it came from a wrong pair, or the camera counts anew."""
+        self._learned_offset = None
+
+
+@dataclass(slots=True)
 class Pairing:
     """Judges each set of images the SDK hands out; one exposure passes, once.
 
     Attributes:
         streams: Those that every frame needs.
-        fps: Half of a frame's interval is the most two images of one exposure may differ.
-        number_offset: Depth's frame number less colour's. It is 0 in our own recordings; a live
-            camera counts each stream for itself (None), and the first pair in step tells.
+        step: Tells whether two images are of one exposure.
     """
 
     streams: tuple[Stream, ...]
-    fps: float
-    number_offset: int | None = None
+    step: Step
     n_seen: dict[Stream, int] = field(default_factory=dict)
     _newest: dict[Stream, Stamp] = field(default_factory=dict)
     _delivered: dict[Stream, Stamp] = field(default_factory=dict)
     _dropped: dict[Stream, int] = field(default_factory=dict)
-    _learned_offset: int | None = None
     _mixed: int = 0
     _good_ns: int | None = None
-    _why: str = ""
 
     @property
     def counters(self) -> CameraCounters:
@@ -91,13 +127,6 @@ class Pairing:
         self._complain(now_ns)
         return False
 
-    def sync(self, stamps: Mapping[Stream, Stamp]) -> Sync | None:
-        """Give how far apart the two images are; None for a station of a single stream."""
-        if len(self.streams) == 1:
-            return None
-        rgb, depth = stamps["rgb"], stamps["depth"]
-        return Sync(delta_us=round((depth.ns - rgb.ns) / 1000), domain=rgb.domain)
-
     def _note(self, name: Stream, stamp: Stamp) -> None:
         """Keep a stream's newest image; a set may hold one that was seen before."""
         before = self._newest.get(name)
@@ -113,40 +142,19 @@ class Pairing:
         if len(wanted) < len(self.streams):
             return False
         if any(self._delivered.get(name) == stamp for name, stamp in wanted.items()):
-            self._why = "each set repeats an image of the last"
+            self.step.why = "each set repeats an image of the last"
             return False
-        return len(wanted) == 1 or self._is_in_step(wanted["rgb"], wanted["depth"])
-
-    def _is_in_step(self, rgb: Stamp, depth: Stamp) -> bool:
-        if rgb.domain != depth.domain:
-            self._why = f"colour is stamped by the {rgb.domain} clock, depth by the {depth.domain}"
-            return False
-        apart_ms, most_ms = abs(rgb.ns - depth.ns) / 1e6, 500 / self.fps
-        if apart_ms > most_ms:
-            self._why = (
-                f"colour and depth are {apart_ms:.1f} ms apart, {most_ms:.1f} ms is the most"
-            )
-            return False
-        offset = depth.number - rgb.number
-        expected = self.number_offset if self.number_offset is not None else self._learned_offset
-        if expected is not None and offset != expected:
-            self._why = (
-                f"colour {rgb.number} and depth {depth.number} are {apart_ms:.1f} ms apart, but "
-                f"two exposures by their frame numbers"
-            )
-            return False
-        self._learned_offset = offset
-        return True
+        return len(wanted) == 1 or self.step.is_kept(wanted["rgb"], wanted["depth"])
 
     def _complain(self, now_ns: int) -> None:
         if self._good_ns is None or now_ns - self._good_ns <= MAX_SILENCE_S * 1e9:
             return
         self._good_ns = now_ns  # the next complaint is due after another half second
-        self._learned_offset = None  # learned from a wrong pair, or the camera counts anew
+        self.step.forget()
         silent = [name for name in self.streams if self._is_silent(name, now_ns)]
         if silent:
             raise CameraError(f"no {' and no '.join(silent)} for {MAX_SILENCE_S} s: stream dead")
-        raise CameraError(f"no exposure has both streams for {MAX_SILENCE_S} s: {self._why}")
+        raise CameraError(f"no exposure has both streams for {MAX_SILENCE_S} s: {self.step.why}")
 
     def _is_silent(self, name: Stream, now_ns: int) -> bool:
         newest = self._newest.get(name)
@@ -155,3 +163,8 @@ class Pairing:
         # Clocks of two domains cannot be compared; the reason says that they are two.
         is_one_clock = len({stamp.domain for stamp in self._newest.values()}) == 1
         return is_one_clock and now_ns - newest.ns > MAX_SILENCE_S / 2 * 1e9
+
+
+def sync_of(rgb: Stamp, depth: Stamp) -> Sync:
+    """Give how far apart the two images of an exposure are."""
+    return Sync(delta_us=round((depth.ns - rgb.ns) / 1000), domain=rgb.domain)

@@ -146,7 +146,7 @@ class Pipeline:
             for name in settings.streams:  # the SDK would wait for any other that is recorded
                 config.enable_stream(kinds[name][0])
             return config
-        self._require_camera(settings.serial or "")
+        find_camera(settings.serial or "")
         config.enable_device(settings.serial)
         for name in settings.streams:
             kind, pixels = kinds[name]
@@ -156,15 +156,23 @@ class Pipeline:
             config.enable_record_to_file(str(self._record_to))
         return config
 
-    def _require_camera(self, serial: str) -> None:
-        number = self._sdk.camera_info.serial_number
-        found = [
-            device.get_info(number)
-            for device in self._sdk.context().query_devices()
-            if device.supports(number)
-        ]
-        if serial not in found:
-            raise CameraError(
-                f"camera {serial} is not connected ({', '.join(found) or 'no camera'} found): "
-                f"check cable and serial number"
-            )
+
+def find_camera(serial: str) -> SdkObject:
+    """Give the connected camera of a serial number.
+
+    Raises:
+        CameraError: It is not connected; the message names those that are.
+    """
+    sdk = load_sdk()
+    number = sdk.camera_info.serial_number
+    found = {
+        device.get_info(number): device
+        for device in sdk.context().query_devices()
+        if device.supports(number)
+    }
+    if serial not in found:
+        raise CameraError(
+            f"camera {serial} is not connected ({', '.join(found) or 'no camera'} found): "
+            f"check cable and serial number"
+        )
+    return found[serial]

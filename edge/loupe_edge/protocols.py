@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from loupe_edge.verdict import Heartbeat, Verdict
 from loupe_models.frame import Frame
+from loupe_models.gate import GateSpec
 from loupe_models.preprocess import Tensors
+
+if TYPE_CHECKING:
+    from loupe_edge.inspector import Inspection
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
@@ -63,6 +67,33 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; safe to call twice."""
+
+
+class FrameInspector(Protocol):
+    """What answers for a frame: one mode of a bundle, or the best of several."""
+
+    @property
+    def mode(self) -> str:
+        """The mode in force."""
+
+    @property
+    def cut(self) -> float:
+        """The threshold in force."""
+
+    @property
+    def gate_spec(self) -> GateSpec:
+        """The gate in force."""
+
+    @property
+    def ailment(self) -> str:
+        """Why another mode than the preferred one is in force; empty where it is not."""
+
+    @property
+    def n_engine_errors(self) -> int:
+        """Frames in a row, up to the last one inspected, that the engine failed."""
+
+    def inspect(self, frame: Frame) -> Inspection | None:
+        """Answer for one frame; None where the gate sees no whole part to inspect."""
 
 
 class Publisher(Protocol):

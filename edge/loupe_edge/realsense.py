@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import importlib
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
-from loupe_edge.errors import CameraError, StationError
+from loupe_edge.errors import CameraError, RecordingError, StationError
 from loupe_models.frame import TimeDomain
 
 # pyrealsense2 is a compiled module without stubs: its objects are opaque to the type checker.
@@ -95,6 +96,28 @@ def to_transform(given: SdkObject) -> Transform:
     """Translate SDK extrinsics, whose rotations are stored column by column."""
     rotation = np.reshape(given.rotation, (3, 3)).T
     return Transform.from_matrix(np.column_stack([rotation, given.translation]))
+
+
+def rgb_from_depth(recording: Path) -> Transform:
+    """Read from a recording how its depth camera stands to its colour camera.
+
+    Raises:
+        RecordingError: It cannot be played, or does not say.
+    """
+    sdk = load_sdk()
+    try:
+        device = sdk.context().load_device(str(recording))
+        profiles = {
+            profile.stream_type(): profile
+            for sensor in device.query_sensors()
+            for profile in sensor.get_stream_profiles()
+        }
+        depth, rgb = profiles[sdk.stream.depth], profiles[sdk.stream.color]
+        return to_transform(depth.get_extrinsics_to(rgb))
+    except (RuntimeError, KeyError) as error:
+        raise RecordingError(
+            f"{recording}: does not say how its streams lie ({error}); record it again"
+        ) from error
 
 
 def to_domain(given: SdkObject) -> TimeDomain:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loupe_edge.assembly import open_service
-from loupe_edge.camera_settings import CameraSettings
+from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import StationError
+from loupe_edge.inspector import streams_needed
 from loupe_edge.protocols import Publisher
 from loupe_edge.publisher import SilentPublisher
-from loupe_edge.station import BeltSettings, Station, streams_needed
+from loupe_edge.realsense import rgb_from_depth
+from loupe_edge.recording_file import read_contents
+from loupe_edge.station import BeltSettings, Station
 from loupe_edge.verdict import Verdict
 from loupe_models.bundle import load_bundle
 from loupe_models.manifest import Mode
@@ -69,8 +72,18 @@ def station_for(
         camera=CameraSettings.model_validate(
             {"recording": recording, "streams": tuple(s for s in ("rgb", "depth") if s in needed)}
         ),
-        belt=BeltSettings(file=belt) if belt else None,
+        belt=_belt_seen(belt, recording, needed) if belt else None,
     )
+
+
+def _belt_seen(belt: Path, recording: Path, needed: set[Stream]) -> BeltSettings:
+    """Give the belt in the camera's frame: depth alone is seen from depth's own viewpoint."""
+    of_colour = BeltSettings(file=belt)
+    if needed != {"depth"} or not all(read_contents(recording).n_images.values()):
+        return of_colour
+    seen = of_colour.belt_from_camera() @ rgb_from_depth(recording)
+    point_m = seen.inverse().translation_m
+    return BeltSettings(normal=seen.rotation[2], point_m=point_m, travel=seen.rotation[0])
 
 
 def at_station(station: Station, recording: Path) -> Station:

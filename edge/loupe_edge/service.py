@@ -17,9 +17,8 @@ from loupe_edge.evidence import EvidenceFolder
 from loupe_edge.handover import Handed, HandOver, Trouble
 from loupe_edge.health import Health
 from loupe_edge.heartbeat import HeartbeatThread
-from loupe_edge.inspector import Inspector
 from loupe_edge.metrics import Metrics
-from loupe_edge.protocols import Camera, Journal, Publisher
+from loupe_edge.protocols import Camera, FrameInspector, Journal, Publisher
 from loupe_edge.stopwatch import Stopwatch
 from loupe_edge.verdict import Verdict
 
@@ -37,7 +36,7 @@ class Service:
     """
 
     camera: Camera
-    inspector: Inspector
+    inspector: FrameInspector
     clerk: Clerk
     publisher: Publisher
     heartbeat: HeartbeatThread
@@ -124,10 +123,19 @@ class Service:
             return handed.item
         waited_us = (time.monotonic_ns() - handed.at_ns) // 1000
         found = self.inspector.inspect(handed.item)
+        self._tell_mode()
         if found is None:
             return None
         found = replace(found, stage_us={"hand_over": waited_us, **found.stage_us})
         return self._in_time(aggregate([Look(handed.item, found)]), handed)
+
+    def _tell_mode(self) -> None:
+        """Say on the heartbeat that another mode than the preferred one looks, and why."""
+        self.metrics.set_mode(self.inspector.mode)
+        if self.inspector.ailment:
+            self.health.ail("mode", "degraded", self.inspector.ailment)
+        else:
+            self.health.heal("mode")
 
     def _require_engine(self, last: Verdict) -> None:
         """Crash rather than say `unknown` for ever; a replay answers for every frame."""
@@ -149,7 +157,9 @@ class Service:
     def _write(self, look: Look | Trouble, hand_over: HandOver) -> Verdict:
         dropped = self.camera.counters.dropped_frames + hand_over.dropped
         if isinstance(look, Trouble):
-            return self.clerk.write_trouble(look.reason, self.inspector.cut, dropped)
+            return self.clerk.write_trouble(
+                look.reason, self.inspector.mode, self.inspector.cut, dropped
+            )
         return self.clerk.write(look, dropped)
 
     def _keep(self, verdict: Verdict) -> None:

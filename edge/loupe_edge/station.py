@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -25,15 +26,16 @@ from pydantic_core import ErrorDetails
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.errors import CalibrationError
 from loupe_calibration.transform import Transform
-from loupe_edge.camera_settings import CameraSettings
+from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.endpoint import MAX_PORT, port_of
 from loupe_edge.engines import DEFAULT_THREADS
 from loupe_edge.errors import StationError
-from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
+from loupe_edge.failover_settings import FailoverSettings
+from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID, streams_needed
 from loupe_edge.machine import MAX_THREADS
 from loupe_models.bundle import Bundle
 from loupe_models.gate import ByHeight, GateSpec
-from loupe_models.manifest import Mode, ModeManifest, Precision
+from loupe_models.manifest import Mode, Precision
 from loupe_models.settings import plain_reason, read_settings
 from loupe_models.strict_json import loads
 
@@ -185,6 +187,7 @@ class Station(_Settings):
     record: RecordSettings | None = None
     limits: LimitSettings = LimitSettings()
     metrics: MetricsSettings | None = None
+    failover: FailoverSettings | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -195,6 +198,31 @@ class Station(_Settings):
         if metrics and publish and metrics.port == port_of(publish.endpoint):
             raise ValueError("port is that of publish.endpoint; choose another")
         return metrics
+
+    @field_validator("failover")
+    @classmethod
+    def _other_modes(
+        cls, failover: FailoverSettings | None, info: ValidationInfo
+    ) -> FailoverSettings | None:
+        if failover is not None and info.data.get("mode") in failover.modes:
+            raise ValueError(f"modes: {info.data['mode']} is the preferred mode; leave it out here")
+        return failover
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The preferred mode, then those to fall back to."""
+        return (self.mode, *(self.failover.modes if self.failover else ()))
+
+    def gate_of(self, mode: Mode) -> GateSpec | None:
+        """Give the station's own gate for a mode; None for the bundle's."""
+        own = self.failover.gates.get(mode) if self.failover else None
+        return own or self.gate
+
+    def threshold_of(self, mode: Mode) -> float | None:
+        """Give the station's own threshold for a mode; None for the bundle's."""
+        if mode == self.mode:
+            return self.threshold.value if self.threshold else None
+        return self.failover.thresholds.get(mode) if self.failover else None
 
     def belt_from_camera(self) -> Transform | None:
         """Give the transform into the belt frame, where the station has a belt.
@@ -249,29 +277,58 @@ def load_station(path: Path) -> Station:
 
 
 def check_fit(station: Station, bundle: Bundle) -> None:
-    """Hold a station against the bundle it names.
+    """Hold a station against the bundle it names, in every mode that may come into force.
 
     Raises:
         BundleError: The bundle does not serve the mode.
         StationError: Every setting that the bundle asks for and the station lacks, a line each.
     """
-    contract = bundle.mode(station.mode)
-    gate = station.gate or contract.gate
-    problems = []
+    bundle.mode(station.mode)
+    problems: list[str] = []
+    for mode in station.modes:
+        if mode in bundle.manifest.modes:
+            problems.extend(_mode_problems(station, bundle, mode))
+        else:
+            served = ", ".join(bundle.manifest.modes)
+            problems.append(f"failover.modes: {bundle.manifest.id} serves {served}, not {mode}")
+    if problems:
+        raise StationError("\n".join(dict.fromkeys(problems)))
+
+
+def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str]:
+    contract = bundle.mode(mode)
+    gate = station.gate_of(mode) or contract.gate
     if station.engine.variant not in contract.variants:
         offered = ", ".join(contract.variants)
-        problems.append(f"engine.variant: {bundle.manifest.id} has {offered} for {station.mode}")
-    missing = sorted(streams_needed(contract, gate) - set(station.camera.streams))
-    if missing:
-        problems.append(
-            f"camera.streams: mode {station.mode} and its gate need {', '.join(missing)} too"
+        yield f"engine.variant: {bundle.manifest.id} has {offered} for {mode}"
+    needed = streams_needed(contract, gate)
+    if missing := sorted(needed - set(station.camera.streams)):
+        yield f"camera.streams: mode {mode} and its gate need {', '.join(missing)} too"
+    own = streams_needed(contract, GateSpec())
+    if mode != station.mode and (more := sorted(needed - own)):
+        kind = {"rgb": 'by = "height"', "depth": 'by = "colour"'}[more[0]]
+        yield (
+            f"failover.gates.{mode}: the gate needs {', '.join(more)}, which mode {mode} is there "
+            f"to do without; give it a gate of its own, {kind} or without occupied"
         )
     removes_belt = any(step.step == "remove_belt" for step in contract.preprocess.steps)
     if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
-        problems.append("belt: the gate or the preprocessing works by height above the belt")
-    problems.extend(_region_problems(station.camera, gate))
-    if problems:
-        raise StationError("\n".join(problems))
+        yield "belt: the gate or the preprocessing works by height above the belt"
+    yield from _region_problems(station.camera, gate)
+
+
+def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
+    """Give what every frame must have: what no mode of the station can do without.
+
+    Without failover that is every stream of its camera.
+    """
+    if station.failover is None:
+        return frozenset(station.camera.streams)
+    needed: frozenset[Stream] = frozenset(station.camera.streams)
+    for mode in station.modes:
+        contract = bundle.mode(mode)
+        needed &= streams_needed(contract, station.gate_of(mode) or contract.gate)
+    return needed
 
 
 def _region_problems(camera: CameraSettings, gate: GateSpec) -> list[str]:
@@ -286,14 +343,6 @@ def _region_problems(camera: CameraSettings, gate: GateSpec) -> list[str]:
         f"gate.region_px: reaches to {right}x{bottom}, the camera's frame is "
         f"{camera.width_px}x{camera.height_px}; give a region inside it"
     ]
-
-
-def streams_needed(contract: ModeManifest, gate: GateSpec) -> set[str]:
-    """Give the camera streams that the graph's tensors and the gate are made from."""
-    needed = {"rgb" if name == "rgb" else "depth" for name in contract.preprocess.tensors}
-    if gate.occupied is not None:
-        needed.add("depth" if isinstance(gate.occupied, ByHeight) else "rgb")
-    return needed
 
 
 def _check_places(station: Station) -> None:

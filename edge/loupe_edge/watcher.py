@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
+from loupe_edge.heartbeat import LAST_WORDS
 from loupe_edge.verdict import WIRE_SCHEMA, Heartbeat, Verdict
 from loupe_models.strict_json import loads
 
@@ -30,6 +31,7 @@ EventKind = Literal[
     "expired",
     "silence",
     "back",
+    "ended",
     "restart",
     "stale",
     "malformed",
@@ -92,6 +94,7 @@ class _Heard:
     next_seq: int | None = None
     owed_seq: int | None = None
     is_silent: bool = False
+    has_ended: bool = False
     state: str = ""
     n_lost: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -139,7 +142,7 @@ class Watcher:
         events = []
         for heard in self._stations.values():
             quiet_ns = now.monotonic_ns - heard.last_heartbeat_ns
-            if quiet_ns > self._silence_ns and not heard.is_silent:
+            if quiet_ns > self._silence_ns and not (heard.is_silent or heard.has_ended):
                 heard.is_silent = True
                 heard.counts["silence"] += 1
                 text = f"no heartbeat for {quiet_ns / 1e9:.1f} s: treat parts as unknown"
@@ -247,6 +250,9 @@ def _follow_heartbeat(heard: _Heard, heartbeat: Heartbeat, now: Moment) -> Itera
         heard.state = heartbeat.state
         why = f": {heartbeat.reason}" if heartbeat.reason else ""
         yield Event("state", heard.name, f"{heartbeat.state}{why}", heartbeat=heartbeat)
+    heard.has_ended = heartbeat.reason == LAST_WORDS
+    if heard.has_ended:
+        yield Event("ended", heard.name, "the service ended: treat parts as unknown")
     yield Event("heartbeat", heard.name, heartbeat=heartbeat)
 
 

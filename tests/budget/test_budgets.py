@@ -100,12 +100,8 @@ def large_inspector(bundle: Bundle, mode: Mode, belt: Transform) -> Inspector:
     return inspector
 
 
-def time_stages(
-    inspector: Inspector, mode: Mode, folder: Path, frames: list[Frame]
-) -> list[dict[str, int]]:
-    clerk = Clerk(
-        "line-1", 1, inspector.bundle, mode, expires_after_ms=1000, calibration_id="belt-0"
-    )
+def time_stages(inspector: Inspector, folder: Path, frames: list[Frame]) -> list[dict[str, int]]:
+    clerk = Clerk("line-1", 1, inspector.bundle, expires_after_ms=1000, calibration_id="belt-0")
     publisher = ZmqPublisher(f"ipc://{folder}/verdicts")
     journal = JsonlJournal(folder / "journal.jsonl")
     rows = []
@@ -137,10 +133,10 @@ def test_everything_but_the_network_is_within_its_budget(
 ) -> None:
     inspector = large_inspector(tiny_bundle, mode, tiny_belt)
     frames = [large_frame(i) for i in range(N_FRAMES)]
-    time_stages(inspector, mode, tmp_path, frames[:5])
+    time_stages(inspector, tmp_path, frames[:5])
     best: dict[str, tuple[float, float]] = {}
     for _ in range(MOST_BATCHES):
-        rows = time_stages(inspector, mode, tmp_path, frames)
+        rows = time_stages(inspector, tmp_path, frames)
         for stage, _, _ in BUDGETS[mode]:
             ms = np.array([row[stage] / 1000 for row in rows])
             p50, mean = best.get(stage, (np.inf, np.inf))

@@ -23,7 +23,7 @@ from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame
 from loupe_models.making import hold
 
-SCALE = MapScale(-1.0, 3.0)
+SCALES = dict.fromkeys(("rgb", "depth", "rgbd"), MapScale(-1.0, 3.0))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def entries(folder: Path) -> list[str]:
 def test_an_entry_shows_what_was_seen_and_said(
     tmp_path: Path, look: Look, make_verdict: Callable[..., Verdict]
 ) -> None:
-    evidence = EvidenceFolder(tmp_path / "evidence", SCALE, 10, 10)
+    evidence = EvidenceFolder(tmp_path / "evidence", SCALES, 10, 10)
     verdict = make_verdict(decision="defect", epoch=5, seq=6, score=9.0)
     evidence.record(look, verdict)
     entry = tmp_path / "evidence" / "00000000000000000005-00000006"
@@ -63,7 +63,7 @@ def test_an_entry_shows_what_was_seen_and_said(
 def test_good_needs_no_evidence(
     tmp_path: Path, look: Look, make_verdict: Callable[..., Verdict]
 ) -> None:
-    evidence = EvidenceFolder(tmp_path, SCALE, 10, 10)
+    evidence = EvidenceFolder(tmp_path, SCALES, 10, 10)
     evidence.record(look, make_verdict(decision="good"))
     assert entries(tmp_path) == []
 
@@ -72,7 +72,7 @@ def test_the_newest_stay_within_the_count_also_over_restarts(
     tmp_path: Path, look: Look, make_verdict: Callable[..., Verdict]
 ) -> None:
     for epoch in (1, 2):
-        evidence = EvidenceFolder(tmp_path, SCALE, 4, 1000)
+        evidence = EvidenceFolder(tmp_path, SCALES, 4, 1000)
         for seq in range(3):
             evidence.record(look, make_verdict(decision="unknown", epoch=epoch, seq=seq))
             assert len(entries(tmp_path)) <= 4
@@ -83,11 +83,11 @@ def test_the_newest_stay_within_the_count_also_over_restarts(
 def test_the_newest_stay_within_the_size(
     tmp_path: Path, look: Look, make_verdict: Callable[..., Verdict]
 ) -> None:
-    probe = EvidenceFolder(tmp_path / "probe", SCALE, 10, 10)
+    probe = EvidenceFolder(tmp_path / "probe", SCALES, 10, 10)
     probe.record(look, make_verdict(decision="defect"))
     size = sum(file.stat().st_size for file in (tmp_path / "probe").rglob("*.*"))
     n_fit = 1_000_000 // size
-    evidence = EvidenceFolder(tmp_path / "evidence", SCALE, 10_000, 1)
+    evidence = EvidenceFolder(tmp_path / "evidence", SCALES, 10_000, 1)
     for seq in range(n_fit + 5):
         evidence.record(look, make_verdict(decision="defect", seq=seq))
     total = sum(f.stat().st_size for f in (tmp_path / "evidence").rglob("*") if f.is_file())
@@ -102,7 +102,7 @@ NAME = "00000000000000000001-00000000"
 def test_what_an_interrupted_run_left_is_cleared(tmp_path: Path) -> None:
     (tmp_path / f".making-{NAME}").mkdir()
     (tmp_path / f".making-{NAME}" / "rgb.png").write_bytes(b"half")
-    EvidenceFolder(tmp_path, SCALE, 10, 10)
+    EvidenceFolder(tmp_path, SCALES, 10, 10)
     assert entries(tmp_path) == []
 
 
@@ -110,7 +110,7 @@ def test_what_another_station_is_making_stays(tmp_path: Path) -> None:
     making = tmp_path / f".making-{NAME}"
     handle = hold(making)
     (making / "rgb.png").write_bytes(b"half")
-    EvidenceFolder(tmp_path, SCALE, 10, 10)
+    EvidenceFolder(tmp_path, SCALES, 10, 10)
     os.close(handle)
     assert entries(making) == ["rgb.png"]
 
@@ -124,7 +124,7 @@ def test_what_is_not_ours_is_neither_counted_nor_removed(
         (folder / name).mkdir(parents=True)
         (folder / name / "a.jpg").write_bytes(bytes(2_000_000))
     (folder / NAME).symlink_to(tmp_path)
-    evidence = EvidenceFolder(folder, SCALE, 2, 1)
+    evidence = EvidenceFolder(folder, SCALES, 2, 1)
     for seq in range(4):
         evidence.record(look, make_verdict(decision="defect", epoch=9, seq=seq))
     ours = {f"{9:020d}-{seq:08d}" for seq in (2, 3)}
@@ -139,7 +139,7 @@ def test_a_full_disk_costs_the_oldest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The disk holds two entries and a half, and is filled far below our own limit."""
-    evidence = EvidenceFolder(tmp_path, SCALE, 100, 100)
+    evidence = EvidenceFolder(tmp_path, SCALES, 100, 100)
     evidence.record(look, make_verdict(decision="defect", seq=0))
     disk = sum(file.stat().st_size for file in tmp_path.rglob("*.*")) * 2.5
     write = Path.write_bytes
@@ -163,13 +163,13 @@ def test_a_full_disk_costs_the_oldest(
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EvidenceError, match=r"record\.folder .*file"):
-        EvidenceFolder(tmp_path / "file" / "evidence", SCALE, 10, 10)
+        EvidenceFolder(tmp_path / "file" / "evidence", SCALES, 10, 10)
 
 
 def test_a_vanished_folder_is_an_evidence_error(
     tmp_path: Path, look: Look, make_verdict: Callable[..., Verdict]
 ) -> None:
-    evidence = EvidenceFolder(tmp_path / "evidence", SCALE, 10, 10)
+    evidence = EvidenceFolder(tmp_path / "evidence", SCALES, 10, 10)
     (tmp_path / "evidence").rmdir()
     with pytest.raises(EvidenceError, match="No such file"):
         evidence.record(look, make_verdict(decision="defect"))

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from loupe_calibration.errors import BadInputError
+from loupe_edge.heartbeat import LAST_WORDS
 from loupe_edge.listen import as_json, as_text, hear, summary_table, verdict_line
-from loupe_edge.verdict import Verdict
+from loupe_edge.verdict import Heartbeat, Verdict
 from loupe_edge.watcher import Event, Moment, Watcher
 
 PUBLISHER = textwrap.dedent(
@@ -172,7 +175,7 @@ def test_a_line_says_what_where_and_why() -> None:
 
 def test_the_summary_counts_by_decision() -> None:
     table = summary_table(Watcher().summary(), n_malformed=2)
-    assert table.caption == "2 malformed messages"
+    assert str(table.caption) == "2 malformed messages"
     assert table.row_count == 0
 
 
@@ -198,3 +201,35 @@ def test_what_a_message_says_can_neither_fake_a_line_nor_steer_a_terminal() -> N
 def test_a_time_at_the_end_of_64_bits_is_shown() -> None:
     document = dated(verdict(4, "unknown")) | {"captured_at_ns": 2**63 - 1}
     assert "UNKNOWN" in verdict_line(Verdict.model_validate(document)).plain
+
+
+def test_the_closing_table_fits_eighty_columns(make_verdict: Callable[..., Verdict]) -> None:
+    watcher = Watcher()
+    now = Moment(3_000_000_000, 0)
+    for seq in (0, 0, 5):  # a repeat, a gap, and all of them expired
+        verdict = make_verdict(station="press-number-3", seq=seq)
+        topic = b"verdict/press-number-3/"
+        watcher.receive([topic, verdict.model_dump_json(by_alias=True).encode()], now)
+    watcher.tick(Moment(now.unix_ns, 5_000_000_000))
+    told = StringIO()
+    Console(file=told, width=80).print(summary_table(watcher.summary(), 1))
+    for word in ("press-number-3", "expired", "repeat", "silence", "unknown", "p99 ms"):
+        assert word in told.getvalue()
+    assert "…" not in told.getvalue()
+
+
+def test_a_clean_end_is_no_silence() -> None:
+    watcher = Watcher()
+
+    def beat(reason: str, epoch: int = 1) -> list[str]:
+        heartbeat = Heartbeat(
+            station="line-1", epoch=epoch, seq=-1, state="ready", reason=reason, at_ns=0
+        )
+        parts = [b"heartbeat/line-1/", heartbeat.model_dump_json(by_alias=True).encode()]
+        return [event.kind for event in watcher.receive(parts, Moment(0, 0))]
+
+    assert "ended" not in beat("")
+    assert "ended" in beat(LAST_WORDS)
+    assert watcher.tick(Moment(0, 60_000_000_000)) == []
+    assert "restart" in beat("", epoch=2)
+    assert [event.kind for event in watcher.tick(Moment(0, 60_000_000_000))] == ["silence"]

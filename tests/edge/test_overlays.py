@@ -130,6 +130,7 @@ def test_any_size_of_frame_can_be_drawn(size_wh: tuple[int, int]) -> None:
         decision="good",
         reason="",
         score=0.1,
+        mode="rgb",
         threshold=0.5,
         p_value=0.5,
         regions=(),

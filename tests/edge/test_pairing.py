@@ -8,7 +8,7 @@ import pytest
 
 from loupe_edge.camera_settings import Stream
 from loupe_edge.errors import CameraError
-from loupe_edge.pairing import Pairing, Stamp
+from loupe_edge.pairing import Pairing, Stamp, Step, sync_of
 from loupe_models.frame import TimeDomain
 
 INTERVAL_NS = 33_333_000
@@ -28,7 +28,7 @@ def pair(rgb: int | None, depth: int | None, late_ms: float = 0.0) -> dict[Strea
 
 
 def pairing(number_offset: int | None = 0) -> Pairing:
-    return Pairing(("rgb", "depth"), 30, number_offset)
+    return Pairing(("rgb", "depth"), Step(30, number_offset))
 
 
 def feed(judge: Pairing, sets: Iterable[dict[Stream, Stamp]]) -> list[bool]:
@@ -64,7 +64,7 @@ def test_a_live_camera_counts_each_stream_for_itself() -> None:
     ours = stamp(7)
     depth = Stamp(1007, ours.ns + 200_000, "hardware")
     assert judge.judge({"rgb": ours, "depth": depth})
-    sync = judge.sync({"rgb": ours, "depth": depth})
+    sync = sync_of(ours, depth)
     assert sync is not None
     assert sync.delta_us == 200
     following = stamp(8)
@@ -111,7 +111,7 @@ def test_a_stream_that_dies_is_named_within_half_a_second(dead: str, named: str)
 
 
 def test_a_stream_that_nobody_requires_tells_that_time_goes_on() -> None:
-    judge = Pairing(("rgb",), 30, 0)
+    judge = Pairing(("rgb",), Step(30, 0))
     assert judge.judge(pair(1, 1))
     with pytest.raises(CameraError, match="no rgb"):
         feed(judge, (pair(1, n) for n in range(2, 20)))

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from loupe_calibration.intrinsics import Intrinsics
+from loupe_calibration.transform import Transform
 from loupe_edge.errors import StationError
+from loupe_edge.labels import belt_path
 from loupe_edge.publisher import ListPublisher
+from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.replay import at_station, replay, station_for
 from loupe_edge.station import Station
 from loupe_edge.verdict import Verdict
@@ -107,3 +113,19 @@ def test_a_stations_journal_is_kept_out_of_a_replay(
     assert {v.decision for v in verdicts} == {"good"}
     assert {v.station for v in verdicts} == {"line-1"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_depth_alone_sees_the_belt_from_its_own_place(
+    tiny_bundle: Bundle, tiny_belt: Transform, tmp_path: Path
+) -> None:
+    lens = Intrinsics(96, 80, 100.0, 100.0, 47.5, 39.5)
+    shift = Transform(((1, 0, 0), (0, 0.8, -0.6), (0, 0.6, 0.8)), (0.015, 0.0, 0.002))
+    path = tmp_path / "a.db3"
+    with Recorder(path, Rig(lens, lens, 0.0001, shift)) as recorder:
+        recorder.write(np.zeros((80, 96, 3), np.uint8), np.full((80, 96), 5000, np.uint16))
+    belt_path(path).write_bytes(TypeAdapter(Transform).dump_json(tiny_belt))
+    for mode, moved in (("rgbd", Transform.identity()), ("depth", shift)):
+        station = station_for(tiny_bundle.path, path, mode=mode, belt=belt_path(path))  # type: ignore[arg-type]
+        seen = station.belt_from_camera()
+        assert seen is not None
+        np.testing.assert_allclose(seen.matrix(), (tiny_belt @ moved).matrix(), atol=1e-6)

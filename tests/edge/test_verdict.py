@@ -52,8 +52,8 @@ def test_a_late_answer_is_unknown_and_keeps_its_score(make_verdict: MakeVerdict)
 
 
 def test_a_reason_with_the_odd_bytes_of_a_file_name_can_be_said(tiny_bundle: Bundle) -> None:
-    clerk = Clerk("line-1", 1, tiny_bundle, "rgb", expires_after_ms=10, calibration_id=None)
-    verdict = clerk.write_trouble("no file a\udcff.db3", 1.0, 0)
+    clerk = Clerk("line-1", 1, tiny_bundle, expires_after_ms=10, calibration_id=None)
+    verdict = clerk.write_trouble("no file a\udcff.db3", "rgb", 1.0, 0)
     assert "a\\udcff.db3" in verdict.reason
     assert verdict.model_dump_json()
 

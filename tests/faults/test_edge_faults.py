@@ -26,6 +26,8 @@ from loupe_edge.errors import (
     StationError,
 )
 from loupe_edge.fakes import FunctionEngine, ListCamera
+from loupe_edge.heartbeat import LAST_WORDS
+from loupe_edge.inspector import Inspector
 from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.publisher import ListPublisher, ZmqPublisher
 from loupe_edge.service import MAX_ENGINE_ERRORS, Service
@@ -51,8 +53,13 @@ def opened(
         yield service, publisher
 
 
+def single(service: Service) -> Inspector:
+    assert isinstance(service.inspector, Inspector)
+    return service.inspector
+
+
 def run(service: Service, *, engine: Engine) -> None:
-    service.inspector.engine = engine
+    single(service).engine = engine
     service.run()
 
 
@@ -76,7 +83,7 @@ def test_a_graph_that_gives_nan_is_unknown(
     onnx.save(make_graph("rgb", poison), tmp_path / "poisoned.onnx")
     contract = tiny_bundle.mode("rgb")
     with opened(make_station(), [make_frame(), make_frame("defect")]) as (service, publisher):
-        service.inspector.engine = OnnxRuntimeEngine(
+        single(service).engine = OnnxRuntimeEngine(
             tmp_path / "poisoned.onnx", contract.inputs, contract.outputs
         )
         service.run()
@@ -98,12 +105,10 @@ def test_tensors_of_the_wrong_shape_are_unknown(
     make_station: MakeStation, make_frame: MakeFrame
 ) -> None:
     with opened(make_station(), [make_frame()]) as (service, publisher):
-        smaller = service.inspector.contract.preprocess.model_dump()
+        smaller = single(service).contract.preprocess.model_dump()
         smaller["steps"][1]["width_px"] = 32
-        spec = type(service.inspector.contract.preprocess).model_validate(smaller)
-        service.inspector.contract = service.inspector.contract.model_copy(
-            update={"preprocess": spec}
-        )
+        spec = type(single(service).contract.preprocess).model_validate(smaller)
+        single(service).contract = single(service).contract.model_copy(update={"preprocess": spec})
         service.run()
     assert publisher.verdicts[0].decision == "unknown"
     assert "(1, 64, 32, 3)" in publisher.verdicts[0].reason
@@ -171,7 +176,7 @@ def test_a_missed_deadline_is_unknown_live_and_only_counted_in_replay(
     missed = {"station": "line-1"}
     for lock_step, decision in ((False, "unknown"), (True, "good")):
         with opened(station, [make_frame()], lock_step=lock_step) as (service, publisher):
-            service.inspector.engine = slow(service.inspector.engine, 0.05)
+            single(service).engine = slow(single(service).engine, 0.05)
             service.run()
             n_missed = service.metrics.registry.get_sample_value(
                 "loupe_missed_deadlines_total", missed
@@ -200,7 +205,7 @@ def test_a_dead_stream_is_unknown_and_the_station_recovers(
     told = [(beat.state, beat.reason) for beat in publisher.heartbeats]
     assert ("degraded", "no depth for 1.0 s") in told
     assert ("fault", "no depth for 1.0 s") in told
-    assert told[-1] == ("ready", "")
+    assert told[-1] == ("ready", LAST_WORDS)
 
 
 def test_a_camera_that_never_returns_ends_the_process_after_bounded_retries(
@@ -308,7 +313,7 @@ def test_a_loop_that_stands_still_is_a_fault_on_the_heartbeat(
     )
     with opened(station, [make_frame()], lock_step=False) as (service, publisher):
         service.health.stall_s = 0.3
-        service.inspector.engine = slow(service.inspector.engine, 0.8)
+        single(service).engine = slow(single(service).engine, 0.8)
         service.run()
     stalled = [beat for beat in publisher.heartbeats if beat.state == "fault"]
     assert stalled

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loupe_edge.camera_settings import Stream
-from loupe_edge.station import streams_needed
+from loupe_edge.inspector import streams_needed
 from loupe_models.atomic import put_folder
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.errors import BundleError

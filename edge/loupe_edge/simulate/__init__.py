@@ -16,7 +16,7 @@ from loupe_calibration.transform import Transform
 from loupe_edge.errors import RecordingError
 from loupe_edge.labels import belt_path
 from loupe_edge.recorder import Recorder, Rig
-from loupe_edge.simulate.conveyor import SimulatedFrame, frames, n_frames
+from loupe_edge.simulate.conveyor import SimulatedFrame, frames, has_depth, n_frames
 from loupe_edge.simulate.optics import DEPTH_SCALE_M, gate_spec, optics
 from loupe_edge.simulate.scenario import DEFECT_NAMES, KIND_NAMES, Scenario
 
@@ -53,7 +53,8 @@ def simulate(scenario: Scenario, out: Path, progress: Callable[[int, int], None]
     n_all = n_frames(scenario)
     with Recorder(out, rig, scenario.fps, view.belt_from_rgb) as recorder:
         for done, frame in enumerate(frames(scenario), start=1):
-            recorder.write(frame.rgb, frame.depth, frame.label, frame.mask)
+            depth = frame.depth if has_depth(scenario, done - 1) else None
+            recorder.write(frame.rgb, depth, frame.label, frame.mask)
             progress(done, n_all)
 
 

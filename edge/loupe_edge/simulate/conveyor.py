@@ -66,6 +66,18 @@ def frames(scenario: Scenario) -> Iterator[SimulatedFrame]:
         yield _frame(view, scenario, on_belt, k)
 
 
+def has_depth(scenario: Scenario, index: int) -> bool:
+    """Whether the camera's depth is on in a frame, counted from 0."""
+    if scenario.depth_off is None:
+        return True
+    starts_m = [ticket.start_m for ticket in tickets(scenario)]
+    off_m, on_m = (
+        starts_m[part] - PITCH_M / 2 if part < len(starts_m) else math.inf
+        for part in scenario.depth_off
+    )
+    return not off_m <= index * STEP_M < on_m
+
+
 @lru_cache(maxsize=4)
 def tickets(scenario: Scenario) -> tuple[Ticket, ...]:
     """Decide on every part: kind, defect, place on the belt."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loupe_edge.simulate import KIND_NAMES, Scenario, frames, gate_spec, n_frames
-from loupe_edge.simulate.conveyor import tickets
+from loupe_edge.simulate.conveyor import has_depth, tickets
 from loupe_models.frame import Frame
 from loupe_models.gate import gate
 
@@ -96,3 +96,18 @@ def test_kinds_and_defects_are_spread() -> None:
 
 def test_no_defects_unless_asked_for() -> None:
     assert all(ticket.defect is None for ticket in tickets(Scenario(n_parts=50)))
+
+
+def test_depth_is_off_while_the_named_parts_pass() -> None:
+    scenario = Scenario(n_parts=6, width_px=160, height_px=120, depth_off=(2, 4))
+    seen: dict[str, set[bool]] = {}
+    for index, frame in enumerate(frames(scenario)):
+        if frame.label.part_id is not None:
+            seen.setdefault(frame.label.part_id[-5:], set()).add(has_depth(scenario, index))
+    assert [seen[f"{part:05d}"] for part in range(6)] == [
+        {True}, {True}, {False}, {False}, {True}, {True}
+    ]  # fmt: skip
+    endless = Scenario(n_parts=6, depth_off=(2, 99))
+    assert not has_depth(endless, n_frames(endless) - 1)
+    with pytest.raises(ValueError, match="depth_off"):
+        Scenario(depth_off=(4, 4))

@@ -1,0 +1,142 @@
+"""Exposures of two streams of which one may be missing, joined image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from loupe_edge.camera_settings import Stream
+from loupe_edge.errors import CameraError
+from loupe_edge.pairing import MAX_SILENCE_S, CameraCounters, Stamp, Step
+
+OTHER: Final[Mapping[Stream, Stream]] = {"rgb": "depth", "depth": "rgb"}
+DEAD_AFTER: Final = 3  # images of one stream without one of the other
+MAX_MISFITS: Final = 15  # pairs that fit by time and not by number, before the numbers are doubted
+
+Image = TypeVar("Image")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[Image]):
+    """An image and its stamp."""
+
+    stamp: Stamp
+    image: Image
+
+
+Exposure = Mapping[Stream, Seen[Image]]
+
+
+@dataclass(slots=True)
+class LoosePairing(Generic[Image]):
+    """Joins the images of one exposure, and gives an image alone where the other is missing.
+
+    An image waits for its partner until the next image of either stream; where the other stream
+    has not come for three images, it does not wait at all. So a dead stream costs one frame's
+    interval, once. No two images of different exposures are ever joined, and no exposure is given
+    twice: an image whose partner was given alone comes too late.
+
+    Attributes:
+        required: What every exposure must have; an image without it is not given.
+        step: Tells whether two images are of one exposure.
+        n_seen: Images of each stream.
+    """
+
+    required: frozenset[Stream]
+    step: Step
+    n_seen: dict[Stream, int] = field(default_factory=dict)
+    _newest: dict[Stream, Stamp] = field(default_factory=dict)
+    _waiting: tuple[Stream, Seen[Image]] | None = None
+    _given: dict[Stream, Stamp] = field(default_factory=dict)
+    _good_ns: dict[Stream, int] = field(default_factory=dict)
+    _n_since: dict[Stream, int] = field(default_factory=lambda: {"rgb": 0, "depth": 0})
+    _dropped: dict[Stream, int] = field(default_factory=lambda: {"rgb": 0, "depth": 0})
+    _n_misfits: int = 0
+
+    @property
+    def counters(self) -> CameraCounters:
+        """What was counted so far; an exposure that one stream delivered is not dropped."""
+        required = [self._dropped[name] for name in self.required]
+        return CameraCounters(max(required) if required else min(self._dropped.values()), 0)
+
+    def take(self, name: Stream, seen: Seen[Image]) -> list[Exposure[Image]]:
+        """Take the next image; give the exposures that it completes, in order.
+
+        Raises:
+            CameraError: For half a second of the camera's time no exposure had what is required;
+                the message names the stream. It may be called again.
+        """
+        if not self._note(name, seen.stamp):
+            return []
+        if self._is_too_late(name, seen.stamp):
+            return self._deliver([], name, seen.stamp)
+        waiting, self._waiting = self._waiting, None
+        given: list[Exposure[Image]] = []
+        if waiting is not None and waiting[0] != name and self._fits(name, seen, waiting[1]):
+            given.append({name: seen, waiting[0]: waiting[1]})
+        else:
+            if waiting is not None:
+                given.append({waiting[0]: waiting[1]})
+            if self._n_since[OTHER[name]] < DEAD_AFTER or not self.required <= {name}:
+                self._waiting = name, seen
+            else:
+                given.append({name: seen})
+        return self._deliver(given, name, seen.stamp)
+
+    def flush(self) -> list[Exposure[Image]]:
+        """Give what still waits when there will be no more images."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None or not self.required <= {waiting[0]}:
+            return []
+        return [{waiting[0]: waiting[1]}]
+
+    def _note(self, name: Stream, stamp: Stamp) -> bool:
+        """Count an image; false where it is not newer than the last of its stream."""
+        before = self._newest.get(name)
+        if before is not None and stamp.ns <= before.ns and stamp.domain == before.domain:
+            return False
+        if before is not None and stamp.number > before.number + 1:
+            self._dropped[name] += stamp.number - before.number - 1
+        self._newest[name] = stamp
+        self.n_seen[name] = self.n_seen.get(name, 0) + 1
+        self._n_since[name] = 0
+        self._n_since[OTHER[name]] += 1
+        return True
+
+    def _fits(self, name: Stream, one: Seen[Image], other: Seen[Image]) -> bool:
+        rgb, depth = (one, other) if name == "rgb" else (other, one)
+        if self.step.is_kept(rgb.stamp, depth.stamp):
+            self._n_misfits = 0
+            return True
+        self._n_misfits += self._is_simultaneous(rgb.stamp, depth.stamp)
+        if self._n_misfits > MAX_MISFITS:
+            self.step.forget()
+            self._n_misfits = 0
+        return False
+
+    def _is_simultaneous(self, one: Stamp, other: Stamp) -> bool:
+        return one.domain == other.domain and abs(one.ns - other.ns) <= 5e8 / self.step.fps
+
+    def _is_too_late(self, name: Stream, stamp: Stamp) -> bool:
+        """Whether its exposure was given already, or a later one."""
+        given = self._given.get(OTHER[name])
+        if given is None:
+            return False
+        if given.domain != stamp.domain:  # never to be joined: colour speaks while there is any
+            return name == "depth" and self._n_since["rgb"] < DEAD_AFTER
+        return stamp.ns <= given.ns or self._is_simultaneous(stamp, given)
+
+    def _deliver(
+        self, found: list[Exposure[Image]], name: Stream, now: Stamp
+    ) -> list[Exposure[Image]]:
+        given = [exposure for exposure in found if self.required <= set(exposure)]
+        for exposure in given:
+            self._given |= {stream: seen.stamp for stream, seen in exposure.items()}
+            self._good_ns = {}
+        since_ns = self._good_ns.setdefault(name, now.ns)
+        if now.ns - since_ns > MAX_SILENCE_S * 1e9:
+            self._good_ns = {}
+            missing = " and no ".join(sorted(self.required - {name})) or name
+            raise CameraError(f"no {missing} for {MAX_SILENCE_S} s: stream dead")
+        return given
