@@ -1,6 +1,7 @@
 """Several modes in one recipe, one run and one bundle."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from loupe_models.gate import ByColour, ByHeight, GateSpec
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, RemoveBelt, Resize
 from loupe_trainer import methods
+from loupe_trainer.benchmark_summary import Row, Summary, exit_status, summary_document
 from loupe_trainer.cache import cache_tensors
 from loupe_trainer.data.item import Item
 from loupe_trainer.errors import DataError, ParityError, RecipeError, RunError
@@ -37,6 +39,7 @@ from loupe_trainer.methods import get_method
 from loupe_trainer.methods.base import Detector, Samples
 from loupe_trainer.metrics_table import metrics_table
 from loupe_trainer.progress import Progress, SilentProgress
+from loupe_trainer.published_results import Figures
 from loupe_trainer.recipe import load_recipe, parse_recipe
 from loupe_trainer.run import RunFolder
 from loupe_trainer.train import train
@@ -565,3 +568,33 @@ def test_streams_are_those_of_all_modes() -> None:
     assert streams(modes=["rgb"], gates={"rgb": HEIGHT}) == ("rgb", "depth")
     assert streams(modes=["depth"], gate=COLOUR) == ("rgb", "depth")
     assert streams(modes=["depth"], gate=COLOUR, gates={"depth": HEIGHT}) == ("depth",)
+
+
+def test_seeds_are_told_mode_by_mode(run: RunFolder, unseen: Path, tmp_path: Path) -> None:
+    others = []
+    for seed in ("6", "7"):
+        other = tmp_path / seed
+        shutil.copytree(run.bundle, other)
+        document = json.loads((other / "manifest.json").read_text())
+        document["provenance"]["seed"] = int(seed)
+        (other / "manifest.json").write_text(json.dumps(document))
+        others.append(other)
+    metrics = evaluate_bundle(run.bundle, unseen, tmp_path / "e", None, QUIET, others)
+    modes = metrics["modes"]
+    assert isinstance(modes, dict)
+    for mode in ALL:
+        told = modes[mode]["over_seeds"]
+        assert told["seeds"] == [5, 6, 7]
+        assert told["frames"]["image_auroc"]["values"] == [modes[mode]["image_auroc"]] * 3
+    assert (tmp_path / "e" / "seed-6" / "metrics.json").exists()
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert page.count("<h3>Over 3 seeds</h3>") == 3
+
+
+def test_a_table_of_categories_for_each_mode() -> None:
+    rows = [Row("bolt", measured=Figures(0.9, None)), Row("nut", error="no", exit_status=2)]
+    both = [Summary("r", "relief", mode, rows, None, ()) for mode in ("rgb", "depth")]
+    document = summary_document(both)
+    assert set(document) == {"modes"}
+    assert document["modes"] == {s.mode: summary_document([s]) for s in both}
+    assert exit_status(both) == 2

@@ -6,7 +6,7 @@ cache/             preprocessed tensors, by hash
 checkpoints/       the method's resumable state, never shipped
 metrics.jsonl      one line a log event, appended
 looks/             held-out good parts as the networks see them while they learn
-export/            the graph, the calibration scores, parity
+export/            each mode's graph, its calibration scores, parity
 bundle/            what is shipped
 evaluation/        metrics.json, decisions.jsonl, report.html
 .loupe.lock        held by whoever is at work here; the kernel lets go of it when that one dies
