@@ -111,7 +111,11 @@ def test_the_exported_graph_levels_and_scores_alike(tmp_path: Path) -> None:
 def test_more_pixels_than_the_device_sorts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"top_share: 0\.5 of 61504 pixels"):
         get_method(
-            "efficientad", {"width_px": 1024, "height_px": 1024, "top_share": 0.5}, 0, tmp_path
+            "efficientad",
+            {"width_px": 1024, "height_px": 1024, "top_share": 0.5},
+            0,
+            tmp_path,
+            ("rgb",),
         )
 
 
