@@ -220,3 +220,12 @@ def test_f2f_wrapped_gives_what_its_network_gives() -> None:
     network = a_network()
     tokens = torch.randn(1, RGB_CHANNELS, 4, 4)
     assert torch.equal(FromFeatures(network)(tokens, torch.zeros(1, 3, 8, 8)), network(tokens))
+
+
+def test_i2f_in_evaluation_folds_its_first_batch_norm() -> None:
+    torch.manual_seed(0)
+    network = InputToFeature(4)
+    picture = torch.randn(2, 3, 16, 16)
+    network(picture)  # moves the running statistics
+    first = network.eval().first
+    torch.testing.assert_close(first(picture), first.norm(first.conv(picture)))

@@ -46,6 +46,8 @@ class DepthEncoderConfig(_Strict):
             good parts.
         n_points: Centres sampled from the cloud.
         group_size: Neighbours of each.
+        remove_belt: Whether what is not above the station's belt is left out; false for data
+            without a known belt, from which `loupe-trainer prepare` removed the plane.
         steps: Of the tiny one's training; 0 leaves it as drawn at random.
     """
 
@@ -53,6 +55,7 @@ class DepthEncoderConfig(_Strict):
     weights: Path | None = None
     n_points: int = Field(default=1024, ge=8, le=8192)
     group_size: int = Field(default=128, ge=4, le=512)
+    remove_belt: bool = True
     steps: int = Field(default=300, ge=0, le=MAX_STEPS)
 
 
@@ -94,15 +97,12 @@ class BankConfig(_Strict):
     """What is kept of the good parts.
 
     Attributes:
-        share: Of all tokens of the bank's frames, chosen as far apart as can be.
-        max_tokens: At most so many, whatever the share.
-        projected_channels: Width that tokens are projected to before the search; None searches at
-            full width.
+        share: Of all tokens of the frames for it, chosen as far apart as can be.
+        n_dimensions: Principal axes of the tokens that are searched; None searches at full width.
     """
 
     share: float = Field(default=0.02, gt=0, le=1)
-    max_tokens: int = Field(default=20_000, ge=8, le=1_000_000)
-    projected_channels: int | None = Field(default=None, ge=8, le=4096)
+    n_dimensions: int | None = Field(default=None, ge=1, le=4096)
 
 
 class CmdiadConfig(_Strict):

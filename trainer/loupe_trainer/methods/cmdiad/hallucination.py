@@ -30,12 +30,13 @@ class Hallucination(nn.Module, ABC):
         self.network = network
 
     @abstractmethod
-    def forward(self, tokens: Tensor, picture: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:
         """Give the other modality's tokens, (B, C', h', w') float32.
 
         Args:
             tokens: (B, C, h, w), the main modality's.
-            picture: (B, 3, H, W), its input: `colour_picture` or `cloud_picture`.
+            picture: (B, 3, H, W), its input: `colour_picture` or `cloud_picture`; only I2F looks
+                at it.
         """
 
 
@@ -44,20 +45,31 @@ class FromFeatures(Hallucination):
 
     network: FeatureToFeature
 
-    def forward(self, tokens: Tensor, picture: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:  # noqa: ARG002
         """Give one token for each of the main modality's, on its grid."""
         answer: Tensor = self.network(tokens)
         return answer
 
 
 class FromInput(Hallucination):
-    """I2F: the main modality's encoder has no part in it."""
+    """I2F: the main modality's encoder has no part in it.
+
+    Args:
+        network: Taught on normalised pictures.
+        normalisation: Of colour; None takes the cloud in metres as it is.
+    """
 
     network: InputToFeature
 
-    def forward(self, tokens: Tensor, picture: Tensor) -> Tensor:  # noqa: ARG002
+    def __init__(self, network: InputToFeature, normalisation: nn.Module | None) -> None:
+        super().__init__(network)
+        self.normalisation = nn.Identity() if normalisation is None else normalisation
+
+    def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:  # noqa: ARG002
         """Give tokens at a quarter of the input's size."""
-        answer: Tensor = self.network(picture)
+        if picture is None:
+            raise TypeError("I2F looks at the input, and was given none")
+        answer: Tensor = self.network(self.normalisation(picture))
         return answer
 
 
@@ -76,7 +88,7 @@ class ThroughColour(Hallucination):
         self.encoder = encoder
         self.normalisation = ImageNetNormalise()
 
-    def forward(self, tokens: Tensor, picture: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:  # noqa: ARG002
         """Give what the encoder says of the painted picture."""
         painted = self.network(tokens) * self.normalisation.std + self.normalisation.mean
         answer: Tensor = self.encoder(painted)

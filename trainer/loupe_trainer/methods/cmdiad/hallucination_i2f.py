@@ -26,20 +26,41 @@ class InputToFeature(nn.Module):
 
     def __init__(self, channels_out: int) -> None:
         super().__init__()
-        first, *after = _conv_norm(N_IN, STEM[0], 3, 2)
-        self.first = first
-        self.stem = nn.Sequential(*after, *_conv_norm(*STEM, 3, 2))
+        self.first = FirstLayer()
+        self.stem = nn.Sequential(nn.ReLU(), *_conv_norm(*STEM, 3, 2))
         widths = [STEM[1], *[WIDE] * (N_GROUPS * N_BOTTLENECKS - 1)]
         self.body = nn.Sequential(*(Bottleneck(width) for width in widths))
         self.last = nn.Conv2d(WIDE, channels_out, 1)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Give (B, C, H / 4, W / 4) float32 of (B, 3, H, W)."""
-        # In float32 also where the rest is not: half a metre in float16 knows half millimetres.
-        begun = nnf.conv2d(picture.float(), self.first.weight.float(), None, 2, 1)
-        stemmed = self.stem(begun.to(self.last.weight.dtype))
+        stemmed = self.stem(self.first(picture).to(self.last.weight.dtype))
         features: Tensor = self.last(self.body(stemmed))
         return features.float()
+
+
+class FirstLayer(nn.Module):
+    """A 3x3 convolution of stride 2 and its batch norm, in float32 also where the rest is not.
+
+    A cloud half a metre away, in float16, knows half millimetres.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, _ = _conv_norm(N_IN, STEM[0], 3, 2)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Give (B, 64, H / 2, W / 2) float32; in evaluation as one convolution."""
+        if self.training:
+            normed: Tensor = self.norm(self.conv(picture))
+            return normed
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        if mean is None or variance is None:
+            raise TypeError("a batch norm without running statistics cannot be folded")
+        factor = self.norm.weight.float() / (variance.float() + self.norm.eps).sqrt()
+        weight = self.conv.weight.float() * factor.view(-1, 1, 1, 1)
+        bias = self.norm.bias.float() - mean.float() * factor
+        return nnf.conv2d(picture.float(), weight, bias, self.conv.stride, self.conv.padding)
 
 
 class Bottleneck(nn.Module):
