@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError  # only the name of the error: nothing is unpickled with it
 from typing import Final
@@ -19,14 +20,20 @@ DAMAGED: Final = (
 )  # fmt: skip
 
 
-def read_state_dict(file: Path) -> dict[str, Tensor]:
+def read_state_dict(file: Path, within: Sequence[str] = ()) -> dict[str, Tensor]:
     """Read a state dict, in either of PyTorch's formats, into float32.
+
+    Args:
+        file: A state dict, or a training's checkpoint that holds one.
+        within: Under which name a checkpoint holds it; the first one that is there is taken.
 
     Raises:
         WeightsError: Missing, damaged, or more than a state dict.
     """
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        # A training's settings, names and plain values, often lie beside its weights.
+        with torch.serialization.safe_globals([Namespace]):
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(
             f"{file}: not a state dict. If it is a whole pickled network, that is code, and never "
@@ -38,6 +45,8 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{file}: not a whole PyTorch file ({reason}); fetch it again"
         ) from error
+    if isinstance(state, Mapping):
+        state = next((state[name] for name in within if name in state), state)
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):

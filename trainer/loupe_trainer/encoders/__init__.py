@@ -1,0 +1,1 @@
+"""Encoders: networks that describe patches of colour or depth."""
