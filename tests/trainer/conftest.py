@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -49,7 +50,7 @@ class Spots:
     backbone = None
     fits = 0
 
-    def preprocess(self) -> PreprocessSpec:
+    def preprocess(self, mode: Mode) -> PreprocessSpec:  # noqa: ARG002
         return PreprocessSpec(steps=(Crop(), Resize(width_px=SIDE, height_px=SIDE)))
 
     def fit(
@@ -58,15 +59,16 @@ class Spots:
         held_out: Samples,  # noqa: ARG002
         run: RunFolder,
         progress: Progress,  # noqa: ARG002
-    ) -> SpotDetector:
+    ) -> Mapping[Mode, Detector]:
         Spots.fits += 1
         detector = SpotDetector()
         raw = [detector.raw(torch.from_numpy(np.asarray(s["rgb"]))) for s in samples]
         detector.usual.copy_(torch.stack(raw).mean(dim=0) + 1.0)
         run.log({"step": 1, "loss": float(raw[0].mean())})
-        return detector
+        return {"rgb": detector}
 
-    def normalise(self, detector: Detector, samples: Samples) -> None:
+    def normalise(self, detectors: Mapping[Mode, Detector], samples: Samples) -> None:
+        detector = detectors["rgb"]
         assert isinstance(detector, SpotDetector)
         tops = [detector(torch.from_numpy(np.asarray(s["rgb"])))[1].item() for s in samples]
         detector.scale.fill_(1.0 / float(np.median(tops)))

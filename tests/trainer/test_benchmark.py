@@ -14,7 +14,7 @@ import pytest
 
 from loupe_models.bundle import load_bundle
 from loupe_trainer import cli
-from loupe_trainer.benchmark_summary import NOTHING, Row, Summary, summary_document
+from loupe_trainer.benchmark_summary import NOTHING, Row, Summary, exit_status, summary_document
 from loupe_trainer.data.item import Item
 from loupe_trainer.published_results import TABLES, Figures, find_published
 from loupe_trainer.recipe import load_recipe
@@ -313,13 +313,13 @@ def test_a_published_mean_stands_beside_all_of_its_categories_only() -> None:
     rows[3] = Row(visa.names[3], error="no table", exit_status=1)
     part = Summary("r", "m", "rgb", rows, visa, ())
     assert part.published_mean == NOTHING
-    assert part.exit_status == 1
+    assert exit_status([part]) == 1
     assert part.means[0].image_auroc == pytest.approx(0.9)
     assert part.means[1] == NOTHING
-    document = summary_document(part)
+    document = summary_document([part])
     assert document["n_failed"] == 1
     own = Summary("r", "m", "rgb", rows[:1], None, ())
-    assert summary_document(own)["dataset"] is None
+    assert summary_document([own])["dataset"] is None
 
 
 # Training pictures of each category as published, 3,629 in all.

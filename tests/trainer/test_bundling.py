@@ -12,7 +12,6 @@ import torch
 from loupe_models.frame import Frame, Label, Rect
 from loupe_models.gate import GateSpec
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize, Tensors
-from loupe_trainer.cache import View
 from loupe_trainer.errors import DataError, ParityError, TrainingError
 from loupe_trainer.export import export_onnx
 from loupe_trainer.gaussian_baseline import GaussianBaseline
@@ -20,6 +19,7 @@ from loupe_trainer.golden import GoldenRule, choose_golden, spoil, write_golden
 from loupe_trainer.methods.base import Detector
 from loupe_trainer.parity import measure_parity, random_inputs
 from loupe_trainer.scorer import Scorer
+from loupe_trainer.views import View
 
 SIDE = 16
 VIEW = View(
@@ -106,8 +106,8 @@ def test_a_golden_frame_keeps_its_pixels(scorer: Scorer, tmp_path: Path) -> None
     frame = Frame.from_image(rng.integers(0, 99, (20, 24, 3), dtype=np.uint8))
     [found] = [GoldenRule(VIEW, scorer, 100.0, 1.0).judge(frame)]
     assert found is not None
-    golden = write_golden(tmp_path, 3, found, None)
-    assert golden.rgb == "golden/rgb-3.png"
+    golden = write_golden(tmp_path, "rgb-3", found, None)
+    assert golden.rgb == "golden/rgb-3-rgb.png"
     assert golden.rect_px == Rect(0, 0, 24, 20)
     written = cv2.imread(str(tmp_path / golden.rgb))
     assert written is not None

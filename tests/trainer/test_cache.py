@@ -14,11 +14,12 @@ from loupe_models.frame import Frame, Rect
 from loupe_models.gate import ByColour, GateSpec
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
 from loupe_trainer import cache
-from loupe_trainer.cache import View, cache_tensors
+from loupe_trainer.cache import cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
 from loupe_trainer.progress import Progress, SilentProgress, Task
+from loupe_trainer.views import View, Views
 
 QUIET = SilentProgress()
 SHA = "0" * 64
@@ -35,9 +36,10 @@ class Told(Progress):
         return QUIET.task(name, total, done)
 
 
-def view(side: int = 32, gate: GateSpec | None = None) -> View:
+def view(side: int = 32, gate: GateSpec | None = None) -> Views:
     steps = (Crop(), Resize(width_px=side, height_px=side))
-    return View(gate=gate or GateSpec(), preprocess=PreprocessSpec(steps=steps))
+    looked = View(gate=gate or GateSpec(), preprocess=PreprocessSpec(steps=steps))
+    return Views(modes={"rgb": looked}, widest=looked)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_samples_are_what_preprocess_gives(data: DataSet, tmp_path: Path) -> Non
     assert len(samples) == 5
     for item, frame in data.frames(data.items[:5]):
         i = samples.items.index(item)
-        expected = looked.tensors(frame)
+        expected = looked.modes["rgb"].tensors(frame)
         assert expected is not None
         np.testing.assert_array_equal(samples[i]["rgb"], expected["rgb"])
         assert samples[i]["rgb"].shape == (1, 32, 32, 3)
@@ -65,7 +67,7 @@ def test_pixels_are_read_once(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)
-    monkeypatch.setattr(View, "tensors", lambda *_: pytest.fail("preprocessed again"))
+    monkeypatch.setattr(View, "prepared", lambda *_: pytest.fail("preprocessed again"))
     again = cache_tensors(tmp_path / "c", data, data.items[:5], view(), SHA, QUIET)
     np.testing.assert_array_equal(again[4]["rgb"], first[4]["rgb"])
 
@@ -120,7 +122,7 @@ def test_frames_without_a_part_are_left_out(data: DataSet, tmp_path: Path) -> No
     assert 0 < len(samples) < len(data.items)
     kept = {item.key for item in samples.items}
     for item, frame in data.frames(data.items[:30]):
-        assert (looked.tensors(frame) is not None) == (item.key in kept)
+        assert (looked.modes["rgb"].tensors(frame) is not None) == (item.key in kept)
 
 
 def test_a_gate_that_sees_nothing_is_named(data: DataSet, tmp_path: Path) -> None:

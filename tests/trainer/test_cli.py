@@ -98,7 +98,7 @@ def test_train_evaluate_export_report(
         (["train", "{recipe}", "--set", "split.fitt=1"], "split.fitt: unknown key"),
         (["train", "{recipe}", "--set", "fit"], "write KEY=VALUE"),
         (["train", "{recipe}", "--data", "{good}", "--set", "method=magic"], "no method 'magic'"),
-        (["train", "{recipe}", "--data", "{good}", "--set", "mode=depth"], "serves rgb, not"),
+        (["train", "{recipe}", "--data", "{good}", "--set", 'modes=["depth"]'], "serves rgb, not"),
         (
             ["train", "{recipe}", "--data", "{good}", "--set", "threshold.false_reject_rate=0.01"],
             "which takes 299",
@@ -262,7 +262,7 @@ def test_an_interrupted_run_says_how_to_go_on(plain_folder: Path, tmp_path: Path
     [
         (
             ["train", "{recipe}", "--data", "{good}", "--out", "{tmp}/r"],
-            "train.index_data",
+            "plan.index_data",
             "loupe-trainer: interrupted; the same command, with the same --out, continues",
         ),
         (["pretrain", "--out", "{tmp}/t"], "teachers.pretrain.open_corpus", "continues"),

@@ -86,13 +86,13 @@ def test_quantiles_are_of_inspected_pixels_alone(tmp_path: Path) -> None:
     mask = tmp_path / "roi.png"
     assert cv2.imwrite(str(mask), left_half(*SIZE_HW).astype(np.uint8) * 255)
     settings: dict[str, object] = {"height_px": SIZE_HW[0], "width_px": SIZE_HW[1]}
-    method = get_method("efficientad", settings | {"roi": "roi.png"}, 0, tmp_path)
+    method = get_method("efficientad", settings | {"roi": "roi.png"}, 0, tmp_path, ("rgb",))
     detector = make_detector(InspectedArea(SIZE_HW, read_roi(mask)))
     samples = [
         {"rgb": np.random.default_rng(i).integers(0, 256, (1, *SIZE_HW, 3), np.uint8)}
         for i in range(3)
     ]
-    method.normalise(detector, samples)
+    method.normalise({"rgb": detector}, samples)
     with torch.no_grad():
         raw = [detector.raw_maps(torch.from_numpy(s["rgb"])) for s in samples]
     for branch, scale in enumerate((detector.local_scale, detector.global_scale)):
@@ -129,4 +129,4 @@ def test_masks_that_cannot_serve_are_refused_before_anything_is_read(
         mask[:, :white_columns] = 255
         assert cv2.imwrite(str(tmp_path / "roi.png"), mask)
     with pytest.raises((RecipeError, BadInputError), match=says):
-        get_method("efficientad", {"roi": "roi.png"}, 0, tmp_path)
+        get_method("efficientad", {"roi": "roi.png"}, 0, tmp_path, ("rgb",))

@@ -36,8 +36,8 @@ SETTINGS: dict[str, object] = {
 
 
 def fit(run: RunFolder) -> EfficientAdDetector:
-    method = get_method("efficientad", SETTINGS, 5, Path())
-    detector = method.fit(make_samples(5, 0), make_samples(2, 9), run, SilentProgress())
+    method = get_method("efficientad", SETTINGS, 5, Path(), ("rgb",))
+    detector = method.fit(make_samples(5, 0), make_samples(2, 9), run, SilentProgress())["rgb"]
     assert isinstance(detector, EfficientAdDetector)
     return detector
 
@@ -70,13 +70,13 @@ def test_classic_2_padding_is_off_in_anomaly_detection(tmp_path: Path) -> None:
 
 
 def test_classic_3_quantiles_come_from_held_out_raw_maps(tmp_path: Path) -> None:
-    method = get_method("efficientad", SETTINGS, 5, Path())
-    detector = method.fit(make_samples(5, 0), [], RunFolder(tmp_path), SilentProgress())
+    method = get_method("efficientad", SETTINGS, 5, Path(), ("rgb",))
+    detector = method.fit(make_samples(5, 0), [], RunFolder(tmp_path), SilentProgress())["rgb"]
     assert isinstance(detector, EfficientAdDetector)
     untouched = (float(detector.local_scale.low), float(detector.local_scale.high))
     assert untouched == pytest.approx((0.0, 0.1))  # fitting alone sets no scale
     held_out = make_samples(4, 9)
-    method.normalise(detector, held_out)
+    method.normalise({"rgb": detector}, held_out)
     with torch.no_grad():
         raw = [detector.raw_maps(torch.from_numpy(np.asarray(s["rgb"]))) for s in held_out]
     for branch, scale in enumerate((detector.local_scale, detector.global_scale)):

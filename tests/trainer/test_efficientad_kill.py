@@ -28,8 +28,10 @@ def learn(folder: Path) -> dict[str, torch.Tensor]:
         "checkpoint_every": 7, "n_penalty_pictures": 3, "batch": 2,
         "pretrain": {"width": 0.07, "steps": 3, "batch": 8, "n_pictures": 4},
     }  # fmt: skip
-    method = get_method("efficientad", settings, 5, Path())
-    return method.fit(samples[:4], samples[4:], RunFolder(folder), SilentProgress()).state_dict()
+    method = get_method("efficientad", settings, 5, Path(), ("rgb",))
+    return method.fit(samples[:4], samples[4:], RunFolder(folder), SilentProgress())[
+        "rgb"
+    ].state_dict()
 
 
 def kill_after(folder: Path, n_lines: int) -> None:

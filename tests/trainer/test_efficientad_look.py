@@ -80,9 +80,11 @@ def test_looking_leaves_no_trace_in_the_training(tmp_path: Path) -> None:
     }  # fmt: skip
     states = []
     for name, held_out in (("looking", make_samples(3)), ("blind", [])):
-        method = get_method("efficientad", settings, 0, Path())
+        method = get_method("efficientad", settings, 0, Path(), ("rgb",))
         run = RunFolder(tmp_path / name)
-        states.append(method.fit(make_samples(4), held_out, run, SilentProgress()).state_dict())
+        states.append(
+            method.fit(make_samples(4), held_out, run, SilentProgress())["rgb"].state_dict()
+        )
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key]), key
     assert [f.name for f in (tmp_path / "looking" / "looks").iterdir()] == ["step-000004.png"]

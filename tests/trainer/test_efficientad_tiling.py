@@ -123,9 +123,9 @@ def test_a_run_with_tiles_learns_and_is_scored_on_the_whole_map(tmp_path: Path) 
         "n_penalty_pictures": 2,
         "pretrain": {"width": SHAPE.width, "steps": 3, "batch": 8, "n_pictures": 4},
     }  # fmt: skip
-    method = get_method("efficientad", settings, 0, Path())
-    detector = method.fit(samples[:3], samples[3:], RunFolder(tmp_path), SilentProgress())
-    method.normalise(detector, samples[3:])
+    method = get_method("efficientad", settings, 0, Path(), ("rgb",))
+    detector = method.fit(samples[:3], samples[3:], RunFolder(tmp_path), SilentProgress())["rgb"]
+    method.normalise({"rgb": detector}, samples[3:])
     assert isinstance(detector, EfficientAdDetector)
     assert detector.autoencoder.input_hw == (128, 128)
     with torch.no_grad():
@@ -145,4 +145,4 @@ def test_a_run_with_tiles_learns_and_is_scored_on_the_whole_map(tmp_path: Path) 
 def test_tiles_that_cannot_work_are_refused(more: dict[str, object], says: str) -> None:
     settings = {"height_px": 256, "width_px": 512} | more
     with pytest.raises(RecipeError, match=says):
-        get_method("efficientad", settings, 0, Path())
+        get_method("efficientad", settings, 0, Path(), ("rgb",))

@@ -83,8 +83,8 @@ class KilledAt(Progress):
 
 
 def fit(run: RunFolder, progress: Progress, **more: object) -> EfficientAdDetector:
-    method = get_method("efficientad", settings(**more), 5, Path())
-    detector = method.fit(make_samples(5, 0), make_samples(2, 9), run, progress)
+    method = get_method("efficientad", settings(**more), 5, Path(), ("rgb",))
+    detector = method.fit(make_samples(5, 0), make_samples(2, 9), run, progress)["rgb"]
     assert isinstance(detector, EfficientAdDetector)
     return detector
 
@@ -154,9 +154,9 @@ def test_both_networks_learn_at_any_size(
     pretrain = {"size": size, "width": 0.07, "steps": 2, "batch": 8, "n_pictures": 4}
     more = {"height_px": size_hw[0], "width_px": size_hw[1], "batch": 2, "pretrain": pretrain}
     run = RunFolder(tmp_path)
-    method = get_method("efficientad", settings(**more), 0, Path())
-    detector = method.fit(samples[:3], samples[3:], run, SilentProgress())
-    method.normalise(detector, samples[3:])
+    method = get_method("efficientad", settings(**more), 0, Path(), ("rgb",))
+    detector = method.fit(samples[:3], samples[3:], run, SilentProgress())["rgb"]
+    method.normalise({"rgb": detector}, samples[3:])
     with torch.no_grad():
         anomaly_map, _ = detector(torch.from_numpy(samples[3]["rgb"]))
     assert anomaly_map.shape == (1, 1, *size_hw)
@@ -167,8 +167,8 @@ def test_another_seed_gives_other_losses_and_the_same_one_the_same(tmp_path: Pat
     logs = []
     for i, seed in enumerate((5, 5, 6)):
         run = RunFolder(tmp_path / str(i))
-        method = get_method("efficientad", settings(), seed, Path())
-        method.fit(make_samples(5, 0), [], run, SilentProgress())
+        method = get_method("efficientad", settings(), seed, Path(), ("rgb",))
+        method.fit(make_samples(5, 0), [], run, SilentProgress())["rgb"]
         logs.append((run.path / "metrics.jsonl").read_text())
     assert logs[0] == logs[1] != logs[2]
 
@@ -179,9 +179,9 @@ def test_defects_stand_out_after_training(tmp_path: Path) -> None:
     part = TextureCorpus().picture(rng, *SIZE_HW).astype(np.int16)
     noisy = [np.clip(part + rng.normal(0, 3, part.shape), 0, 255) for _ in range(12)]
     samples = [{"rgb": picture.astype(np.uint8)[None]} for picture in noisy]
-    method = get_method("efficientad", settings(steps=150), 0, Path())
-    detector = method.fit(samples[:8], samples[8:11], RunFolder(tmp_path), SilentProgress())
-    method.normalise(detector, samples[8:11])
+    method = get_method("efficientad", settings(steps=150), 0, Path(), ("rgb",))
+    detector = method.fit(samples[:8], samples[8:11], RunFolder(tmp_path), SilentProgress())["rgb"]
+    method.normalise({"rgb": detector}, samples[8:11])
     good = np.asarray(samples[11]["rgb"]).copy()
     bad = good.copy()
     bad[:, 60:72, 80:92] = (255, 0, 255)
@@ -311,11 +311,11 @@ def test_a_map_without_a_scale_is_refused_with_what_to_collect() -> None:
     detector = EfficientAdDetector(
         _Constant(TINY, n), _Constant(TINY, 2 * n), Autoencoder(TINY, SIZE_HW).eval()
     )
-    method = get_method("efficientad", settings(), 0, Path())
+    method = get_method("efficientad", settings(), 0, Path(), ("rgb",))
     with pytest.raises(ThresholdError, match="at least 10 different good parts"):
-        method.normalise(detector, make_samples(2, 0))
+        method.normalise({"rgb": detector}, make_samples(2, 0))
     with pytest.raises(ThresholdError, match="held out"):
-        method.normalise(detector, [])
+        method.normalise({"rgb": detector}, [])
 
 
 @pytest.mark.parametrize(
@@ -329,9 +329,9 @@ def test_a_map_without_a_scale_is_refused_with_what_to_collect() -> None:
 )
 def test_settings_that_make_no_sense_are_named(more: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        get_method("efficientad", settings(**more), 0, Path())
+        get_method("efficientad", settings(**more), 0, Path(), ("rgb",))
 
 
 def test_an_unknown_method_is_named() -> None:
     with pytest.raises(RecipeError, match="efficientad"):
-        get_method("efficientnet", {}, 0, Path())
+        get_method("efficientnet", {}, 0, Path(), ("rgb",))

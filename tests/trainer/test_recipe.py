@@ -18,7 +18,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_defaults(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, MINIMAL))
-    assert recipe.mode == "rgb"
+    assert recipe.modes == ("rgb",)
     assert recipe.threshold.confidence == 0.95
     assert recipe.fit == {}
 
@@ -97,7 +97,7 @@ def test_settings_win_over_the_file(tmp_path: Path) -> None:
 def test_streams_follow_from_mode_and_gate(
     mode: Mode, gate: dict[str, object], streams: tuple[Stream, ...]
 ) -> None:
-    recipe = Recipe.model_validate({"name": "r", "method": "m", "mode": mode, "gate": gate})
+    recipe = Recipe.model_validate({"name": "r", "method": "m", "modes": [mode], "gate": gate})
     assert recipe.streams == streams
 
 

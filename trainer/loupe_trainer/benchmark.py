@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from loupe_calibration.errors import LoupeError
 from loupe_models.atomic import write_text
-from loupe_models.bundle import load_bundle
+from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.manifest import Mode
 from loupe_trainer.benchmark_summary import NOTHING, Row, Summary, summary_document
 from loupe_trainer.bundling import public_config
 from loupe_trainer.data.layout import categories, reader_of
 from loupe_trainer.errors import DataError, RecipeError, RunError, WeightsError
 from loupe_trainer.places import require_folder
+from loupe_trainer.plan import place_of
 from loupe_trainer.progress import Progress
 from loupe_trainer.published_results import Figures, Published, find_published
 from loupe_trainer.recipe import Recipe, load_recipe
 from loupe_trainer.run import RunFolder
-from loupe_trainer.train import place_of, train
+from loupe_trainer.summary import modes_of
+from loupe_trainer.train import train
 
 SUMMARY = "summary.json"
 Tell = Callable[[str], None]
@@ -31,7 +33,7 @@ Tell = Callable[[str], None]
 def train_all(
     recipe_file: Path, out: Path | None, progress: Progress, tell: Tell,
     place: Path | None = None, settings: Mapping[str, str] | None = None,
-) -> tuple[Summary, Path]:  # fmt: skip
+) -> tuple[Sequence[Summary], Path]:  # fmt: skip
     """Carry out a recipe on every category of a folder.
 
     A category whose run is complete is read back. One that fails is told at once and in its row,
@@ -47,7 +49,7 @@ def train_all(
         settings: Dotted keys that win over the recipe.
 
     Returns:
-        What came of it, and the folder that it is in.
+        What came of it in each mode, and the folder that it is in.
 
     Raises:
         DataError: Not a folder of categories.
@@ -56,43 +58,56 @@ def train_all(
     """
     recipe = load_recipe(recipe_file, settings)
     found = categories(place_of(recipe, recipe_file, place))
-    table = _table(recipe, found)
+    tables = {mode: _table(recipe, mode, found) for mode in recipe.modes}
     folder = out or Path("runs") / recipe.name
     require_folder(folder)
-    rows = []
+    rows: dict[Mode, list[Row]] = {mode: [] for mode in recipe.modes}
     for i, (category, where) in enumerate(found.items(), 1):
         tell(f"[{i}/{len(found)}] {category}")
         named = {**(settings or {}), "name": json.dumps(f"{recipe.name}-{category}")}
         try:
-            row = _train_one(recipe_file, folder / category, progress, where, named)
+            done = _train_one(recipe_file, folder / category, progress, where, named)
         except (RecipeError, WeightsError):
             raise
         except LoupeError as error:
             tell(f"{category}: {error}")
-            row = Row(category, error=str(error), exit_status=error.exit_status)
-        rows.append(replace(row, published=table.rows.get(category, NOTHING)) if table else row)
+            failed = Row(category, error=str(error), exit_status=error.exit_status)
+            done = dict.fromkeys(recipe.modes, failed)
+        for mode in recipe.modes:
+            rows[mode].append(_beside(done[mode], tables[mode]))
+    summaries = [_summary(recipe, mode, rows[mode], tables[mode], found) for mode in recipe.modes]
+    write_text(folder / SUMMARY, json.dumps(summary_document(summaries), indent=1) + "\n")
+    return summaries, folder
+
+
+def _beside(row: Row, table: Published | None) -> Row:
+    return row if table is None else replace(row, published=table.rows.get(row.category, NOTHING))
+
+
+def _summary(
+    recipe: Recipe, mode: Mode, rows: Sequence[Row], table: Published | None,
+    found: Mapping[str, Path],
+) -> Summary:  # fmt: skip
     absent = [name for name in table.names if name not in found] if table else []
-    summary = Summary(recipe.name, recipe.method, recipe.mode, rows, table, absent)
-    write_text(folder / SUMMARY, json.dumps(summary_document(summary), indent=1) + "\n")
-    return summary, folder
+    return Summary(recipe.name, recipe.method, mode, rows, table, absent)
 
 
 def _train_one(
     recipe_file: Path, out: Path, progress: Progress, place: Path, settings: Mapping[str, str]
-) -> Row:
+) -> Mapping[Mode, Row]:
     run = RunFolder(out)
     if not _is_complete(run, load_recipe(recipe_file, settings)):
         train(recipe_file, out, progress, place, settings)
-    return _row(run, out.name)
+    return _rows(run, out.name)
 
 
-def _table(recipe: Recipe, found: Mapping[str, Path]) -> Published | None:
+def _table(recipe: Recipe, mode: Mode, found: Mapping[str, Path]) -> Published | None:
     """Look at the categories as they lie there; VisA's table alone names some that may not."""
     reader = recipe.data.reader
     there = next((folder for folder in found.values() if folder.is_dir()), None)
     if reader == "auto":
         reader = reader_of(there) if there else "visa"
-    return find_published(reader, recipe.mode, found)
+    return find_published(reader, mode, found)
 
 
 def _is_complete(run: RunFolder, recipe: Recipe) -> bool:
@@ -102,7 +117,7 @@ def _is_complete(run: RunFolder, recipe: Recipe) -> bool:
 
 
 class _Metrics(BaseModel):
-    """What is read of `metrics.json`."""
+    """What is read of a mode's metrics."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -114,18 +129,24 @@ class _Metrics(BaseModel):
     n_unknown: int
 
 
-def _row(run: RunFolder, category: str) -> Row:
+def _rows(run: RunFolder, category: str) -> Mapping[Mode, Row]:
     file = run.evaluation / "metrics.json"
     if not file.is_file():
         raise DataError(f"{category}: learnt, but there is nothing to test on; extract test/ too")
     try:
-        metrics = _Metrics.model_validate_json(file.read_bytes())
-    except ValidationError as error:
+        told = modes_of(json.loads(file.read_bytes()))
+        found = [_Metrics.model_validate(metrics) for metrics in told.values()]
+    except (ValueError, LookupError, AttributeError) as error:
         raise RunError(f"{file}: damaged; delete {run.evaluation} and train again") from error
+    bundle = load_bundle(run.bundle)
+    return {metrics.mode: _row(category, metrics, bundle) for metrics in found}
+
+
+def _row(category: str, metrics: _Metrics, bundle: Bundle) -> Row:
     return Row(
         category,
         measured=Figures(metrics.image_auroc, metrics.au_pro_30),
-        false_reject_rate=load_bundle(run.bundle).mode(metrics.mode).threshold.false_reject_rate,
+        false_reject_rate=bundle.mode(metrics.mode).threshold.false_reject_rate,
         n_good=metrics.n_good,
         n_defect=metrics.n_defect,
         n_unknown=metrics.n_unknown,

@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All categories.
+    """All categories in one mode.
 
     Attributes:
         published: None for a data set of one's own.
@@ -70,15 +70,21 @@ class Summary:
         )
         return self.published.mean if self.published is not None and whole else NOTHING
 
-    @property
-    def exit_status(self) -> int:
-        """0 where every category has a result, 1 after any fault, else 2."""
-        told = {row.exit_status for row in self.rows}
-        return 1 if 1 in told else max(told, default=0)
+
+def summary_document(summaries: Sequence[Summary]) -> dict[str, object]:
+    """Give what `summary.json` holds: of several modes, `modes` has the same for each by itself."""
+    each = {summary.mode: _of_mode(summary) for summary in summaries}
+    return {"modes": each} if len(summaries) > 1 else _of_mode(summaries[0])
 
 
-def summary_document(summary: Summary) -> dict[str, object]:
-    """Give what `summary.json` holds; areas are in 0..1, null where there is none."""
+def exit_status(summaries: Sequence[Summary]) -> int:
+    """0 where every category has a result, 1 after any fault, else 2."""
+    told = {row.exit_status for summary in summaries for row in summary.rows}
+    return 1 if 1 in told else max(told, default=0)
+
+
+def _of_mode(summary: Summary) -> dict[str, object]:
+    """Lay out one mode; areas are in 0..1, null where there is none."""
     measured, published = summary.means
     table = summary.published
     return {
@@ -97,7 +103,8 @@ def summary_document(summary: Summary) -> dict[str, object]:
 
 def summary_table(summary: Summary) -> Table:
     """Draw the table: areas in percent, as papers print them."""
-    table = Table(title=summary.published.dataset if summary.published else summary.recipe)
+    name = summary.published.dataset if summary.published else summary.recipe
+    table = Table(title=f"{name}, mode {summary.mode}")
     table.add_column("category", no_wrap=True)
     for name in ("image AUROC", "published", "AU-PRO 30 %", "published", "promised rejects"):
         table.add_column(name, justify="right")

@@ -13,6 +13,7 @@ from loupe_models.manifest import (
     Backbone,
     Golden,
     Manifest,
+    Mode,
     ModeManifest,
     Precision,
     Provenance,
@@ -20,11 +21,12 @@ from loupe_models.manifest import (
     Variant,
 )
 from loupe_models.threshold import Threshold, thin
-from loupe_trainer.cache import View
 from loupe_trainer.golden import GoldenFrame, write_golden
+from loupe_trainer.learn import graph_name
 from loupe_trainer.parity import TOLERANCE
 from loupe_trainer.recipe import Recipe
 from loupe_trainer.run import code_version
+from loupe_trainer.views import View, Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +56,40 @@ class Origin:
     backbone: Backbone | None
 
 
-def make_bundle(path: Path, measured: Measured, view: View, origin: Origin) -> Bundle:
-    """Write a bundle with the reference graph, `<mode>.fp32.onnx`.
+def make_bundle(
+    path: Path, measured: Mapping[Mode, Measured], views: Views, origin: Origin
+) -> Bundle:
+    """Write a bundle with each mode's reference graph, `<mode>.fp32.onnx`.
 
     Args:
         path: Where it will be; must not exist.
-        measured: The graph and its numbers.
-        view: How its frames are looked at.
+        measured: By mode, the graph and its numbers.
+        views: How each mode looks at frames.
         origin: Recipe, data and backbone.
 
     Raises:
         BundleError: The place is taken, or the bundle is over the size limits.
         GraphError: The graph breaks the graph contract.
     """
-    graph = f"{origin.recipe.mode}.fp32.onnx"
-    described: list[Golden] = []
+    golden: dict[Mode, tuple[Golden, ...]] = {}
 
     def fill(folder: Path) -> None:
-        shutil.copyfile(measured.graph, folder / graph)
-        for i, golden in enumerate(measured.golden):
-            described.append(write_golden(folder, i, golden, view.belt_from_camera))
+        for mode, told in measured.items():
+            shutil.copyfile(told.graph, folder / graph_name(mode))
+            belt = views.modes[mode].belt_from_camera
+            golden[mode] = tuple(
+                write_golden(folder, f"{mode}-{i}", frame, belt)
+                for i, frame in enumerate(told.golden)
+            )
 
     def describe(files: Mapping[str, str]) -> Manifest:
         return Manifest(
             id=origin.recipe.name,
             method=origin.recipe.method,
-            modes={origin.recipe.mode: _mode(graph, measured, view, described)},
+            modes={
+                mode: _mode(graph_name(mode), told, views.modes[mode], golden[mode])
+                for mode, told in measured.items()
+            },
             files=dict(files),
             provenance=_provenance(origin),
         )
@@ -87,7 +97,7 @@ def make_bundle(path: Path, measured: Measured, view: View, origin: Origin) -> B
     return write_bundle(path, fill, describe)
 
 
-def _mode(graph: str, measured: Measured, view: View, golden: Sequence[Golden]) -> ModeManifest:
+def _mode(graph: str, measured: Measured, view: View, golden: tuple[Golden, ...]) -> ModeManifest:
     reference: Precision = "fp32"
     return ModeManifest(
         gate=view.gate,
@@ -104,7 +114,7 @@ def _mode(graph: str, measured: Measured, view: View, golden: Sequence[Golden]) 
                 parity=dict(measured.parity),
             )
         },
-        golden=tuple(golden),
+        golden=golden,
     )
 
 

@@ -18,64 +18,49 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from loupe_calibration.errors import FaultError
-from loupe_calibration.transform import Transform
 from loupe_models.atomic import write_text
 from loupe_models.frame import Frame
-from loupe_models.gate import GateSpec, gate
-from loupe_models.preprocess import PreprocessSpec, Tensors, preprocess
+from loupe_models.manifest import Mode
+from loupe_models.preprocess import Tensors
 from loupe_models.strict_json import loads
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.errors import DataError
 from loupe_trainer.progress import Progress
 from loupe_trainer.tracked import tracked
+from loupe_trainer.views import Views, learnable
 
+Array = npt.NDArray[np.generic]
 MAX_CACHE_BYTES = 50_000_000_000
 KEYS = "keys.json"
+N_COMPARED = 3  # frames on which each mode's own preprocessing is held against the widest's
 MB = 1_000_000
 
 
-class View(BaseModel):
-    """How a frame is looked at: the same three things at the station.
-
-    Attributes:
-        belt_from_camera: None where neither gate nor preprocessing needs the belt.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    gate: GateSpec
-    preprocess: PreprocessSpec
-    belt_from_camera: Transform | None = None
-
-    def tensors(self, frame: Frame) -> Tensors | None:
-        """Gate and preprocess; None where the gate sees no whole part."""
-        region = gate(frame, self.gate, self.belt_from_camera)
-        if region is None:
-            return None
-        return preprocess(frame, region, self.preprocess, self.belt_from_camera).tensors
-
-
 @dataclass(frozen=True, slots=True)
-class Samples(Sequence[Mapping[str, npt.NDArray[np.generic]]]):
+class Samples(Sequence[Mapping[str, Array]]):
     """Tensors of frames, exactly as `preprocess` returns them, read from disk as needed.
 
     Attributes:
         items: One a sample, in the same order.
         arrays: By tensor name, (n_cached, ...), memory-mapped.
         rows: Where each sample lies in the arrays.
+        seen_by: For each sample the modes whose gate sees its part.
+        modes: All that are learnt.
     """
 
     items: tuple[Item, ...]
-    arrays: Mapping[str, npt.NDArray[np.generic]]
+    arrays: Mapping[str, Array]
     rows: tuple[int, ...]
+    seen_by: tuple[tuple[Mode, ...], ...]
+    modes: tuple[Mode, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Mapping[str, npt.NDArray[np.generic]]]:
+    def __iter__(self) -> Iterator[Mapping[str, Array]]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, i: int) -> Mapping[str, npt.NDArray[np.generic]]:  # type: ignore[override]
+    def __getitem__(self, i: int) -> Mapping[str, Array]:  # type: ignore[override]
         row = self.rows[i]
         return {name: np.array(array[row : row + 1]) for name, array in self.arrays.items()}
 
@@ -89,23 +74,42 @@ class Samples(Sequence[Mapping[str, npt.NDArray[np.generic]]]):
         )
 
     def of(self, items: Sequence[Item]) -> Samples:
-        """Give the samples of some items, less those in which the gate saw no part."""
-        row_of = {item.key: row for item, row in zip(self.items, self.rows, strict=True)}
-        kept = tuple(item for item in items if item.key in row_of)
-        return Samples(kept, self.arrays, tuple(row_of[item.key] for item in kept))
+        """Give the samples of some items, less those in which some mode's gate saw no part."""
+        return self._kept(items, self.modes, self.arrays)
+
+    def of_mode(self, items: Sequence[Item], mode: Mode, tensors: Sequence[str]) -> Samples:
+        """Give the samples of some items as one mode sees them.
+
+        Args:
+            items: Those in which the mode's own gate saw no part are left out.
+            mode: One of those that are learnt.
+            tensors: What its graph takes, in that order.
+        """
+        return self._kept(items, (mode,), {name: self.arrays[name] for name in tensors})
+
+    def _kept(
+        self, items: Sequence[Item], modes: Sequence[Mode], arrays: Mapping[str, Array]
+    ) -> Samples:
+        at = {item.key: i for i, item in enumerate(self.items)}
+        places = [at[item.key] for item in items if item.key in at]
+        kept = [i for i in places if set(modes) <= set(self.seen_by[i])]
+        return Samples(
+            tuple(self.items[i] for i in kept), arrays, tuple(self.rows[i] for i in kept),
+            tuple(self.seen_by[i] for i in kept), self.modes,
+        )  # fmt: skip
 
 
 def cache_tensors(
-    folder: Path, data: DataSet, items: Sequence[Item], view: View, data_sha256: str,
+    folder: Path, data: DataSet, items: Sequence[Item], views: Views, data_sha256: str,
     progress: Progress,
 ) -> Samples:  # fmt: skip
     """Read the tensors of some items from the cache, making it first where it is not there.
 
     Args:
-        folder: Holds one cache; another view or other data replace it, and so does damage.
+        folder: Holds one cache; other views or other data replace it, and so does damage.
         data: Where the items come from.
         items: To be cached, in any order.
-        view: How frames are looked at.
+        views: How frames are looked at.
         data_sha256: From the index.
         progress: Shown while frames are read.
 
@@ -113,30 +117,31 @@ def cache_tensors(
         DataError: No room, or the gate saw no part in any frame.
         FaultError: The disk filled up meanwhile.
     """
-    place = folder / _key(items, view, data_sha256)
+    place = folder / _key(items, views, data_sha256)
     what = "reading and preprocessing"
     if place.exists():
         try:
-            return _open(place, items)
+            return _open(place, items, views)
         except (OSError, ValueError, LookupError):  # as a kill or a full disk leaves it
             what = f"{place.name} in the cache is damaged: {what} again"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     frames = tracked(progress, data.frames(items), what, len(items))
-    _make(place, frames, len(items), view)
-    return _open(place, items)
+    _make(place, frames, len(items), views)
+    return _open(place, items, views)
 
 
 class _Told(BaseModel):
-    """What `keys.json` says: the items, in the order of the rows, and the arrays."""
+    """What `keys.json` says: the items, in the order of the rows, who saw each, and the arrays."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     keys: tuple[str, ...] = Field(min_length=1)
     tensors: tuple[str, ...] = Field(min_length=1)
+    seen_by: tuple[tuple[Mode, ...], ...] = Field(min_length=1)
 
 
-def _open(place: Path, items: Sequence[Item]) -> Samples:
+def _open(place: Path, items: Sequence[Item], views: Views) -> Samples:
     """Map what `_make` wrote.
 
     Raises:
@@ -149,50 +154,56 @@ def _open(place: Path, items: Sequence[Item]) -> Samples:
         name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         for name in told.tensors
     }
-    if any(len(array) < len(told.keys) for array in arrays.values()):
+    n = len(told.keys)
+    if any(len(array) < n for array in arrays.values()) or len(told.seen_by) != n:
         raise LookupError(KEYS)
     by_key = {item.key: item for item in items}
-    return Samples(tuple(by_key[k] for k in told.keys), arrays, tuple(range(len(told.keys))))
+    kept = tuple(by_key[key] for key in told.keys)
+    return Samples(kept, arrays, tuple(range(n)), told.seen_by, tuple(views.modes))
 
 
-def _key(items: Sequence[Item], view: View, data_sha256: str) -> str:
+def _key(items: Sequence[Item], views: Views, data_sha256: str) -> str:
     """Name a cache after all that it depends on."""
     keys = json.dumps(sorted(item.key for item in items))
-    depends = (view.model_dump_json(), data_sha256, keys, metadata.version("loupe"))
+    depends = (views.model_dump_json(), data_sha256, keys, metadata.version("loupe"))
     return hashlib.sha256("\n".join(depends).encode()).hexdigest()[:16]
 
 
-def _make(place: Path, frames: Iterable[tuple[Item, Frame]], n: int, view: View) -> None:
+def _make(place: Path, frames: Iterable[tuple[Item, Frame]], n: int, views: Views) -> None:
     making = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        told = _fill(making, frames, n, view)
+        told = _fill(making, frames, n, views)
         write_text(making / KEYS, told.model_dump_json())
         os.replace(making, place)  # noqa: PTH105
     finally:
         shutil.rmtree(making, ignore_errors=True)  # nothing, once it is in place
 
 
-def _fill(making: Path, frames: Iterable[tuple[Item, Frame]], n: int, view: View) -> _Told:
+def _fill(making: Path, frames: Iterable[tuple[Item, Frame]], n: int, views: Views) -> _Told:
     keys: list[str] = []
-    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    seen_by: list[tuple[Mode, ...]] = []
+    arrays: dict[str, Array] = {}
     for item, frame in frames:
-        tensors = view.tensors(frame)
-        if tensors is None:
+        seen = learnable(views, frame, item.key, item.source)
+        if seen is None:
             continue
+        if len(keys) < N_COMPARED and len(views.modes) > 1:
+            views.require_equal(frame, seen)
         if not arrays:
-            arrays = _allocate(making, tensors, n)
+            arrays = _allocate(making, seen.tensors, n)
         for name, array in arrays.items():
-            array[len(keys)] = tensors[name][0]
+            array[len(keys)] = seen.tensors[name][0]
         keys.append(item.key)
+        seen_by.append(seen.modes)
     if not keys:
         raise DataError(
             f"the gate saw no whole part in any of {n} frames: "
             f"mend [gate] (region, belt colour or height) in the recipe"
         )
-    return _Told(keys=tuple(keys), tensors=tuple(sorted(arrays)))
+    return _Told(keys=tuple(keys), tensors=tuple(arrays), seen_by=tuple(seen_by))
 
 
-def _allocate(folder: Path, tensors: Tensors, n: int) -> dict[str, npt.NDArray[np.generic]]:
+def _allocate(folder: Path, tensors: Tensors, n: int) -> dict[str, Array]:
     n_bytes = n * sum(array.nbytes for array in tensors.values())
     free = shutil.disk_usage(folder).free
     if n_bytes > min(free, MAX_CACHE_BYTES):
@@ -215,9 +226,7 @@ def _allocate(folder: Path, tensors: Tensors, n: int) -> dict[str, npt.NDArray[n
         ) from error
 
 
-def _new_array(
-    file: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]
-) -> npt.NDArray[np.generic]:
+def _new_array(file: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
     """Map a new file that has its room on the disk.
 
     A mapped file with holes kills the process, without a word, at the write that finds no room.

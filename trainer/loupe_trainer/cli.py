@@ -129,7 +129,7 @@ def evaluate(
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(help="rgb, depth or rgbd; needed only where the bundle serves several."),
+        typer.Option(help="rgb, depth or rgbd; without it, every mode that the data can serve."),
     ] = None,
     also: Annotated[
         list[Path] | None,
@@ -140,8 +140,9 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Inspect labelled data with the very code of the line, and measure how good it is.
 
-    Every number comes with a bootstrap 95 % interval. Refuses pictures, copies of pictures and
-    parts that the bundle's own run learnt from, where the run folder is at hand.
+    Every number comes with a bootstrap 95 % interval. In metrics.json the numbers of one mode
+    stand at the top, those of several under `modes`, by mode. Refuses pictures, copies of
+    pictures and parts that the bundle's own run learnt from, where the run folder is at hand.
     """
     from loupe_trainer.evaluating import evaluate_bundle
     from loupe_trainer.progress import open_progress
@@ -252,24 +253,25 @@ def _train_all(
     recipe: Path, data: Path | None, to: Path | None, settings: Mapping[str, str]
 ) -> None:
     from loupe_trainer.benchmark import SUMMARY, train_all
-    from loupe_trainer.benchmark_summary import summary_table
+    from loupe_trainer.benchmark_summary import exit_status, summary_table
     from loupe_trainer.progress import open_progress
 
     def tell(line: str) -> None:
         out.print(line, markup=False, soft_wrap=True)
 
-    summary, folder = train_all(recipe, to, open_progress(), tell, data, settings)
-    out.print(summary_table(summary))
-    if summary.published is not None:
-        tell(f"published: {summary.published.source}")
-    if summary.absent:
-        tell(f"not in the folder: {', '.join(summary.absent)}")
-    for row in summary.rows:
+    summaries, folder = train_all(recipe, to, open_progress(), tell, data, settings)
+    for summary in summaries:
+        out.print(summary_table(summary))
+        if summary.published is not None:
+            tell(f"published: {summary.published.source}")
+    if summaries[0].absent:
+        tell(f"not in the folder: {', '.join(summaries[0].absent)}")
+    for row in summaries[0].rows:
         if row.error:
             err.print(f"{row.category}: {row.error}", style="red", markup=False, soft_wrap=True)
     tell(f"summary: {folder / SUMMARY}")
-    if summary.exit_status:
-        raise typer.Exit(summary.exit_status)
+    if status := exit_status(summaries):
+        raise typer.Exit(status)
 
 
 def _pretrain_config(named: Mapping[str, object], settings: list[str]) -> PretrainConfig:
@@ -297,33 +299,9 @@ def _parse_settings(settings: list[str]) -> Mapping[str, str]:
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:
-    table = Table("", "frames", "95 %", "parts", "95 %", title="Evaluation")
-    parts = metrics.get("parts")
-    by_part = parts if isinstance(parts, dict) else {}
-    rows = [
-        ("image AUROC", "image_auroc", "auroc"),
-        ("average precision", "average_precision", "average_precision"),
-        ("F1-max (at the test's own cut)", "f1_max", "f1_max"),
-        ("per-pixel Gaussian's AUROC", "gaussian_baseline_image_auroc", ""),
-        ("pixel AUROC", "pixel_auroc", ""),
-        ("AU-PRO to 30 %", "au_pro_30", ""),
-        ("AU-PRO to 5 %", "au_pro_05", ""),
-    ]
-    names = ("false_reject_rate", "escape_rate", "n_good", "n_defect", "n_unknown")
-    rows += [(name.replace("_", " "), name, name) for name in names]
-    for name, of_frames, of_parts in rows:
-        table.add_row(
-            name, _number(metrics.get(of_frames)), _span(metrics.get(f"{of_frames}_interval")),
-            _number(by_part.get(of_parts)), _span(by_part.get(f"{of_parts}_interval")),
-        )  # fmt: skip
-    out.print(table)
+    from loupe_trainer.metrics_table import metrics_table
 
-
-def _number(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _span(value: object) -> str:
-    return f"{value[0]:.3f}–{value[1]:.3f}" if isinstance(value, list) else ""
+    out.print(metrics_table(metrics))
+    absent = metrics.get("modes_left_out")
+    if isinstance(absent, list):
+        out.print(f"not evaluated: {', '.join(absent)}", soft_wrap=True)

@@ -12,20 +12,28 @@ from loupe_edge.camera_settings import Stream
 from loupe_edge.station import streams_needed
 from loupe_models.atomic import put_folder
 from loupe_models.bundle import Bundle, load_bundle
-from loupe_models.errors import BundleError
-from loupe_trainer.data.opening import Reading, open_data
+from loupe_models.manifest import Mode
+from loupe_trainer.data.opening import Reading, open_data, require_streams, streams_at
 from loupe_trainer.errors import RunError
 from loupe_trainer.evaluate import Exam, evaluate
 from loupe_trainer.gaussian_baseline import GaussianBaseline
 from loupe_trainer.index import index_data
 from loupe_trainer.learn import BASELINE
 from loupe_trainer.learnt import refuse_learnt
+from loupe_trainer.outcomes import decision_lines
 from loupe_trainer.places import require_folder
 from loupe_trainer.progress import Progress
-from loupe_trainer.reporting.page import write_report
+from loupe_trainer.reporting.page import mode_section, write_report
 from loupe_trainer.run import RunFolder
 from loupe_trainer.seeds import require_same_recipe, spread_over_seeds
-from loupe_trainer.summary import DECISIONS, METRICS, summarise, write_evaluation
+from loupe_trainer.summary import (
+    DECISIONS,
+    METRICS,
+    document,
+    modes_of,
+    summarise,
+    write_evaluation,
+)
 
 STREAMS: tuple[Stream, ...] = ("rgb", "depth")
 REPORT = "report.html"
@@ -42,7 +50,7 @@ def evaluate_bundle(
         path: The bundle.
         place: Folder, JSON Lines index or recording.
         out: Folder for what is written; an evaluation that is there is replaced as a whole.
-        mode: None where the bundle serves just one.
+        mode: None evaluates every mode that the data can serve.
         progress: Shown while frames are inspected.
         also: Bundles of the same recipe and data with other seeds, two at least; each is
             evaluated into `out/seed-N`, and the spread over all seeds goes beside the numbers.
@@ -51,8 +59,9 @@ def evaluate_bundle(
         What `metrics.json` holds.
 
     Raises:
-        BundleError: A bundle is damaged, or serves several modes and none is named.
-        DataError: The data is unusable, or holds what one of the bundles learnt from.
+        BundleError: A bundle is damaged, or does not serve the mode.
+        DataError: The data is unusable, lacks a stream that the mode needs, or holds what one of
+            the bundles learnt from.
         RunError: The other bundles are of another recipe, or too few; or `out` cannot be written,
             or holds other things.
     """
@@ -60,29 +69,29 @@ def evaluate_bundle(
     bundles = [load_bundle(each) for each in (path, *also)]
     if also:
         require_same_recipe(bundles)
-    mode = mode or _only_mode(bundles[0])
-    data = open_data(place, _reading(bundles[0], mode))
+    modes = _modes(bundles[0], place, mode)
+    data = open_data(place, _reading(bundles[0], modes))
     index = index_data(data, progress)
     runs = [RunFolder(bundle.path.resolve().parent) for bundle in bundles]
     checks = [refuse_learnt(run, data, index.sha256) for run in runs]  # each may refuse
     exam = Exam(data, index.items, index.sha256, is_checked=all(checks))
     with _whole(out) as making:
         others = [
-            _write_into(making / f"seed-{b.manifest.provenance.seed}", b, mode, exam, progress)
+            _write_into(making / f"seed-{b.manifest.provenance.seed}", b, modes, exam, progress)
             for b in bundles[1:]
         ]
-        return _write_into(making, bundles[0], mode, exam, progress, others)
+        return _write_into(making, bundles[0], modes, exam, progress, others)
 
 
 def evaluate_into(
-    out: Path, bundle: Bundle, mode: str, exam: Exam, progress: Progress
+    out: Path, bundle: Bundle, modes: Sequence[Mode], exam: Exam, progress: Progress
 ) -> dict[str, object]:
     """Put an exam, beside the run's baseline where there is one, and write all that comes of it.
 
     Args:
         out: Folder for what is written; an evaluation that is there is replaced as a whole.
         bundle: Verified.
-        mode: One that it serves.
+        modes: Those of its modes that are asked.
         exam: What is asked.
         progress: Shown while frames are inspected.
 
@@ -95,7 +104,7 @@ def evaluate_into(
     """
     _require_own(out)
     with _whole(out) as making:
-        return _write_into(making, bundle, mode, exam, progress)
+        return _write_into(making, bundle, modes, exam, progress)
 
 
 def _require_own(out: Path) -> None:
@@ -125,35 +134,54 @@ def _whole(out: Path) -> Iterator[Path]:
 
 
 def _write_into(
-    out: Path, bundle: Bundle, mode: str, exam: Exam, progress: Progress,
+    out: Path, bundle: Bundle, modes: Sequence[Mode], exam: Exam, progress: Progress,
     others: Sequence[Mapping[str, object]] = (),
 ) -> dict[str, object]:  # fmt: skip
+    """Evaluate mode by mode, so that the maps of one mode at a time are in memory."""
     file = bundle.path.resolve().parent / "export" / BASELINE
-    baseline = GaussianBaseline.load(file) if file.exists() else None
-    evaluation = evaluate(bundle, mode, exam, progress, baseline)
-    metrics = summarise(evaluation, exam)
-    if others:
-        metrics["over_seeds"] = spread_over_seeds([metrics, *others])
-    write_evaluation(out, evaluation, metrics)
-    write_report(out / REPORT, bundle, evaluation, metrics, exam)
-    return metrics
+    decisions, by_mode, sections = "", dict[str, dict[str, object]](), dict[str, str]()
+    for mode in modes:
+        looks_at_colour = "rgb" in bundle.mode(mode).preprocess.tensors
+        baseline = GaussianBaseline.load(file) if file.exists() and looks_at_colour else None
+        evaluation = evaluate(bundle, mode, exam, progress, baseline)
+        metrics = summarise(evaluation, exam)
+        if others:
+            each = [metrics, *(modes_of(other)[mode] for other in others)]
+            metrics["over_seeds"] = spread_over_seeds(each)
+        by_mode[mode] = metrics
+        decisions += decision_lines(evaluation.frames, mode, evaluation.threshold)
+        sections[mode] = mode_section(bundle, evaluation, metrics, exam, is_alone=len(modes) == 1)
+    told = document(by_mode, [mode for mode in bundle.manifest.modes if mode not in modes])
+    write_evaluation(out, decisions, told)
+    write_report(out / REPORT, bundle, by_mode, sections, exam)
+    return told
 
 
-def _only_mode(bundle: Bundle) -> str:
-    modes = list(bundle.manifest.modes)
-    if len(modes) > 1:
-        raise BundleError(f"{bundle.path}: serves {', '.join(modes)}; choose one with --mode")
-    return modes[0]
+def _modes(bundle: Bundle, place: Path, mode: str | None) -> tuple[Mode, ...]:
+    """Choose what is evaluated: the mode that is named, or all that the data can serve."""
+    if mode is not None:
+        bundle.mode(mode)  # or it is refused, and those that are served are named
+    needed = {
+        name: tuple(s for s in STREAMS if s in streams_needed(contract, contract.gate))
+        for name, contract in bundle.manifest.modes.items()
+        if mode in {None, name}
+    }
+    how = Reading()
+    given = streams_at(place, how)
+    served = tuple(name for name, streams in needed.items() if set(streams) <= set(given))
+    if not served:
+        require_streams(place, how, needed)
+    return served
 
 
-def _reading(bundle: Bundle, mode: str) -> Reading:
+def _reading(bundle: Bundle, modes: Sequence[Mode]) -> Reading:
     """Read as the line will; and folders as the recipe did, for parts are what is counted."""
-    contract = bundle.mode(mode)
-    needed = streams_needed(contract, contract.gate)
+    contracts = [bundle.mode(mode) for mode in modes]
+    needed = {stream for c in contracts for stream in streams_needed(c, c.gate)}
     settings = bundle.manifest.provenance.config.get("data")
     pattern = settings.get("part_pattern") if isinstance(settings, dict) else None
     return Reading(
         part_pattern=pattern if isinstance(pattern, str) else None,
         streams=tuple(s for s in STREAMS if s in needed),
-        gate=contract.gate,
+        gate=contracts[0].gate,
     )

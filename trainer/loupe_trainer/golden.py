@@ -13,20 +13,21 @@ import numpy.typing as npt
 
 from loupe_calibration.transform import Transform
 from loupe_models.frame import Frame, Rect
-from loupe_models.gate import gate
 from loupe_models.manifest import Golden
 from loupe_models.png import write_png
-from loupe_models.preprocess import preprocess
-from loupe_trainer.cache import View
 from loupe_trainer.errors import TrainingError
 from loupe_trainer.scorer import Scorer
+from loupe_trainer.views import View
 
 N_EACH = 2
 MARGIN_TOLERANCES = 5
 MAX_TRIED = 60  # frames looked at for either answer
 STRENGTHS = (0.15, 0.25, 0.4, 0.6, 1.0)
 N_CELLS = 8
+MAX_STEP_M = 0.03
 SHARES = (8, 3, 1)  # of the region's shorter side: from a spot to all of it
+
+Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,25 @@ class GoldenRule:
 
     def judge(self, frame: Frame) -> GoldenFrame | None:
         """Answer for a frame; None where the gate sees no part or the score is too close."""
-        region = gate(frame, self.view.gate, self.view.belt_from_camera)
+        region = self.view.region(frame)
         if region is None:
             return None
-        tensors = preprocess(
-            frame, region, self.view.preprocess, self.view.belt_from_camera
-        ).tensors
-        score = self.scorer.answer(tensors).score
+        frame = self._less_unused(frame)
+        score = self.scorer.answer(self.view.prepared(frame, region)).score
         if abs(score - self.threshold) < self.margin:
             return None
         decision: Literal["good", "defect"] = "defect" if score > self.threshold else "good"
         return GoldenFrame(frame, region, score, decision)
+
+    def _less_unused(self, frame: Frame) -> Frame:
+        """Keep only what the mode looks at: the proof runs where the other camera is dead."""
+        takes_depth = self.view.preprocess.needs_depth
+        return replace(
+            frame,
+            rgb=frame.rgb if "rgb" in self.view.preprocess.tensors else None,
+            depth=frame.depth if takes_depth else None,
+            depth_scale_m=frame.depth_scale_m if takes_depth else None,
+        )
 
 
 def choose_golden(
@@ -101,18 +110,21 @@ def choose_golden(
     return (*passing, *failing)
 
 
-def write_golden(folder: Path, i: int, golden: GoldenFrame, belt: Transform | None) -> Golden:
+def write_golden(folder: Path, name: str, golden: GoldenFrame, belt: Transform | None) -> Golden:
     """Write a golden frame's pictures into a bundle and describe it.
 
     Args:
         folder: The bundle being made.
-        i: Numbers the files.
+        name: Begins the files' names; unique in the bundle.
         golden: To be written.
         belt: The belt it was seen over, where one was used.
     """
     frame = golden.frame
-    rgb = None if frame.rgb is None else _write(folder, f"golden/rgb-{i}.png", frame.rgb[..., ::-1])
-    depth = None if frame.depth is None else _write(folder, f"golden/depth-{i}.png", frame.depth)
+    rgb = depth = None
+    if frame.rgb is not None:
+        rgb = _write(folder, f"golden/{name}-rgb.png", frame.rgb[..., ::-1])
+    if frame.depth is not None:
+        depth = _write(folder, f"golden/{name}-depth.png", frame.depth)
     return Golden(
         rgb=rgb,
         depth=depth,
@@ -126,29 +138,53 @@ def write_golden(folder: Path, i: int, golden: GoldenFrame, belt: Transform | No
 
 
 def spoil(frame: Frame, region: Rect) -> Iterator[Frame]:
-    """Lay a patchwork of full colours on a part, ever more visible, then ever larger.
+    """Lay a patchwork on a part, ever more visible, then ever larger: full colours, and steps.
 
     Its cells outlast a reduction to the network's size, where finer noise would blur to grey.
 
     Args:
-        frame: A good part's; one without colour cannot be spoiled.
+        frame: A good part's, less the streams that the mode does not look at.
         region: Where the part is.
     """
-    if frame.rgb is None:
-        return
     x, y, width, height = region
     random = np.random.default_rng(0)
     for share in SHARES:
         side = max(4, min(width, height) // share)
         left, top = x + (width - side) // 2, y + (height - side) // 2
         window = (slice(top, top + side), slice(left, left + side))
-        cells = random.integers(0, 2, (N_CELLS, N_CELLS, 3)).astype(np.float32) * 255
-        noise = cv2.resize(cells, (side, side), interpolation=cv2.INTER_NEAREST)
-        patch = frame.rgb[window].astype(np.float32)
+        cells = random.integers(0, 2, (N_CELLS, N_CELLS, 3)).astype(np.float32)
+        grown = cv2.resize(cells, (side, side), interpolation=cv2.INTER_NEAREST)
+        noise = np.asarray(grown, np.float32)
         for strength in STRENGTHS:
-            rgb = frame.rgb.copy()
-            rgb[window] = ((1 - strength) * patch + strength * noise).astype(np.uint8)
-            yield replace(frame, rgb=rgb)
+            yield replace(
+                frame,
+                rgb=_coloured(frame, window, noise, strength),
+                depth=_raised(frame, window, noise, strength),
+            )
+
+
+def _coloured(
+    frame: Frame, window: Window, noise: npt.NDArray[np.float32], strength: float
+) -> npt.NDArray[np.uint8] | None:
+    if frame.rgb is None:
+        return None
+    rgb = frame.rgb.copy()
+    patch = frame.rgb[window].astype(np.float32)
+    rgb[window] = ((1 - strength) * patch + strength * (255 * noise)).astype(np.uint8)
+    return np.asarray(rgb, np.uint8)
+
+
+def _raised(
+    frame: Frame, window: Window, noise: npt.NDArray[np.float32], strength: float
+) -> npt.NDArray[np.uint16] | None:
+    """Bring cells nearer to the camera; what is not measured stays so."""
+    if frame.depth is None or frame.depth_scale_m is None:
+        return None
+    depth = frame.depth.copy()
+    patch = frame.depth[window].astype(np.float32)
+    nearer = patch - noise[..., 0] * strength * MAX_STEP_M / frame.depth_scale_m
+    depth[window] = np.where(patch > 0, np.maximum(nearer, 1), 0).astype(np.uint16)
+    return np.asarray(depth, np.uint16)
 
 
 def _first(frames: Iterable[Frame], n: int) -> list[Frame]:

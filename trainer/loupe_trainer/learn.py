@@ -1,4 +1,4 @@
-"""From cached samples to a graph whose scores mean something: fit, normalise, export, calibrate."""
+"""From cached samples to graphs whose scores mean something: fit, normalise, export, calibrate."""
 
 from __future__ import annotations
 
@@ -10,92 +10,110 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loupe_models.atomic import write_text
-from loupe_models.manifest import Backbone, TensorSpec
+from loupe_models.manifest import Backbone, Mode, TensorSpec
 from loupe_trainer.cache import Samples
 from loupe_trainer.errors import RunError
 from loupe_trainer.export import export_onnx
 from loupe_trainer.gaussian_baseline import GaussianBaseline
-from loupe_trainer.methods.base import Method
+from loupe_trainer.methods.base import Detector
 from loupe_trainer.parity import measure_parity, random_inputs
+from loupe_trainer.plan import Plan
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
 from loupe_trainer.scorer import Scorer
-from loupe_trainer.split import Split
 from loupe_trainer.tracked import tracked
+from loupe_trainer.views import naming
 
-GRAPH = "graph.fp32.onnx"
 LEARNT = "learnt.json"
 BASELINE = "gaussian_baseline.npz"
 N_PARITY = 8  # calibration frames tried beside the random inputs
 
 
-class Learnt(BaseModel):
-    """What `learn` leaves in the run's `export` folder, beside the graph.
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LearntMode(_Strict):
+    """What was measured on a mode's graph.
 
     Attributes:
         part_scores: Of the threshold parts, by part id: the highest frame score.
         parity: Largest errors of the graph against the network.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     part_scores: dict[str, float]
     parity: dict[str, float]
+
+
+class Learnt(_Strict):
+    """What `learn` leaves in the run's `export` folder, beside the graphs."""
+
+    modes: dict[Mode, LearntMode] = Field(min_length=1)
     backbone: Backbone | None
 
 
-def learn(
-    method: Method, samples: Samples, split: Split, run: RunFolder, progress: Progress, seed: int
-) -> Learnt:
-    """Fit, fix the map's scale, export, score the threshold parts, prove parity.
+def graph_name(mode: Mode) -> str:
+    """Name a mode's reference graph, in the run as in the bundle."""
+    return f"{mode}.fp32.onnx"
+
+
+def learn(plan: Plan, samples: Samples, run: RunFolder, progress: Progress) -> Learnt:
+    """Fit, fix the maps' scale; for each mode export, score the threshold parts, prove parity.
 
     The scores come from the exported graph on the edge's own engine: what the threshold rests on
     is what will be held against it. A run that has done this already is read back.
 
     Args:
-        method: With its settings.
+        plan: Says by which method is learnt, and which sample serves what.
         samples: Of every item of the split but the test's.
-        split: Says which sample serves what.
         run: Takes the result, whole or not at all.
         progress: Shown all along.
-        seed: Of the random inputs that parity is tried on.
 
     Raises:
-        ParityError: The graph differs from the network.
+        ParityError: A graph differs from its network; the message names the mode.
     """
     if (run.export / LEARNT).exists():
         return read_learnt(run)
-    held_out = samples.of(split.quantiles)
-    detector = method.fit(samples.of(split.fit), held_out, run, progress)
-    method.normalise(detector, held_out)
+    fitted, held_out = samples.of(plan.split.fit), samples.of(plan.split.quantiles)
+    detectors = plan.method.fit(fitted, held_out, run, progress)
+    plan.method.normalise(detectors, held_out)
     run.path.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=".export.", dir=run.path))
     try:
-        calibration = samples.of(split.threshold)
-        first = calibration[0]
-        inputs, outputs = export_onnx(detector, first, making / GRAPH)
-        with Scorer(making / GRAPH, inputs, outputs) as scorer:
-            part_scores = _score_parts(calibration, scorer, progress)
-            tried = chain((calibration[i] for i in _spread(len(calibration))),
-                          random_inputs(first, seed))  # fmt: skip
-            parity = measure_parity(detector, scorer, tried, sorted(part_scores.values()))
-        learnt = Learnt(
-            inputs=inputs, outputs=outputs, part_scores=part_scores, parity=parity,
-            backbone=method.backbone,
-        )  # fmt: skip
-        if "rgb" in first:
-            crops = (np.asarray(s["rgb"], dtype=np.uint8) for s in samples.of(split.fit))
+        modes: dict[Mode, LearntMode] = {}
+        for mode, view in plan.views.modes.items():
+            calibration = samples.of_mode(plan.split.threshold, mode, view.preprocess.tensors)
+            with naming(mode):
+                graph = making / graph_name(mode)
+                modes[mode] = _measure(detectors[mode], calibration, graph, plan, progress)
+        learnt = Learnt(modes=modes, backbone=plan.method.backbone)
+        if "rgb" in fitted.arrays:
+            crops = (np.asarray(s["rgb"], dtype=np.uint8) for s in fitted)
             GaussianBaseline.fit(crops).save(making / BASELINE)
         write_text(making / LEARNT, learnt.model_dump_json(indent=1) + "\n")
         os.replace(making, run.export)  # noqa: PTH105
     finally:
         shutil.rmtree(making, ignore_errors=True)  # nothing, once it is in place
     return learnt
+
+
+def _measure(
+    detector: Detector, calibration: Samples, graph: Path, plan: Plan, progress: Progress
+) -> LearntMode:
+    """Export a mode's network, score the threshold parts with the graph, hold it against both."""
+    first = calibration[0]
+    inputs, outputs = export_onnx(detector, first, graph)
+    with Scorer(graph, inputs, outputs) as scorer:
+        part_scores = _score_parts(calibration, scorer, progress)
+        some = (calibration[i] for i in _spread(len(calibration)))
+        tried = chain(some, random_inputs(first, plan.recipe.seed))
+        parity = measure_parity(detector, scorer, tried, sorted(part_scores.values()))
+    return LearntMode(inputs=inputs, outputs=outputs, part_scores=part_scores, parity=parity)
 
 
 def read_learnt(run: RunFolder) -> Learnt:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from loupe_edge.verdict import Decision
-from loupe_models.atomic import write_text
 from loupe_trainer.bootstrap import Floats, Intervals, bootstrap
 from loupe_trainer.data.item import Item, Kind
 from loupe_trainer.ranking import Ranking
@@ -132,17 +130,17 @@ def ranking(ranked: Sequence[Outcome]) -> Ranking:
     return Ranking.of([o.score or 0.0 for o in ranked], [o.kind == "defect" for o in ranked])
 
 
-def write_decisions(path: Path, frames: Iterable[Outcome], threshold: float) -> None:
-    """Write one JSON line a frame, in the order of inspection."""
+def decision_lines(frames: Iterable[Outcome], mode: str, threshold: float) -> str:
+    """Give one JSON line a frame, in the order of inspection."""
     lines = (
         {
             "source": f.source, "frame": f.name, "part_id": f.part_id, "kind": f.kind,
-            "defect": f.defect, "decision": f.decision, "reason": f.reason, "score": f.score,
-            "threshold": threshold,
+            "defect": f.defect, "mode": mode, "decision": f.decision, "reason": f.reason,
+            "score": f.score, "threshold": threshold,
         }
         for f in frames
     )  # fmt: skip
-    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def _part(truth: Item, frames: Sequence[Outcome]) -> Outcome:

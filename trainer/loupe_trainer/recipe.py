@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from pydantic import (
 )
 
 from loupe_calibration.transform import Transform
+from loupe_edge.camera_settings import Stream
+from loupe_models.frame import Rect
 from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import PreprocessSpec
@@ -33,6 +36,11 @@ ReaderName = Literal[
 ]
 MAX_SEED = 2**32 - 1  # what every generator of random numbers takes
 LEAST_RATE = 1e-6  # of false rejects: three million good parts would have to carry it
+OF_MODE: Mapping[Mode, tuple[Stream, ...]] = {
+    "rgb": ("rgb",),
+    "depth": ("depth",),
+    "rgbd": ("rgb", "depth"),
+}
 Role = Literal["fit", "quantiles", "threshold", "test", "final"]
 
 
@@ -108,7 +116,9 @@ class Recipe(_Strict):
 
     Attributes:
         name: Becomes the bundle's id.
-        preprocess: None takes the method's own.
+        modes: What the bundle serves; a station's frame is judged in one of them.
+        gate: Of every mode that has none of its own under `gates`. All look at one region.
+        preprocess: None takes the method's own; only a recipe of one mode may name another.
         belt_from_camera: The belt's plane where gate or preprocessing needs it; a recording's
             own belt file serves where this is None.
         fit: The method's own settings; the method checks them.
@@ -116,23 +126,64 @@ class Recipe(_Strict):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     method: str
-    mode: Mode = "rgb"
+    modes: tuple[Mode, ...] = Field(default=("rgb",), min_length=1)
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     gate: GateSpec = GateSpec()
+    gates: dict[Mode, GateSpec] = {}
     preprocess: PreprocessSpec | None = None
     belt_from_camera: Transform | None = None
     fit: dict[str, object] = {}
     threshold: ThresholdSettings = ThresholdSettings()
 
+    @model_validator(mode="after")
+    def _modes_go_together(self) -> Recipe:
+        if len(set(self.modes)) < len(self.modes):
+            raise ValueError("modes: each mode may be named once")
+        if unasked := sorted(set(self.gates) - set(self.modes)):
+            raise ValueError(f"gates.{unasked[0]}: {unasked[0]!r} is not among modes; add it there")
+        if len(self.modes) > 1 and self.preprocess is not None:
+            raise ValueError("preprocess: several modes take the method's own; remove it")
+        first = self.modes[0]
+        for mode in self.modes[1:]:
+            ours, theirs = self.gate_of(mode).region_px, self.gate_of(first).region_px
+            if ours != theirs:
+                raise ValueError(
+                    f"the gate of {mode} looks at {_named(ours)}, that of {first} at "
+                    f"{_named(theirs)}: give all modes one region_px"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _each_mode_does_without_the_others(self) -> Recipe:
+        """One mode alone may borrow a stream for its gate; of several, each must stand alone."""
+        for mode in self.modes if len(self.modes) > 1 else ():
+            borrowed = set(self.streams_of(mode)) - set(OF_MODE[mode])
+            if borrowed:
+                raise ValueError(
+                    f"the gate of {mode} looks at {borrowed.pop()}, which may be the stream that "
+                    f"{mode} is to do without: give it a [gates.{mode}] of its own"
+                )
+        return self
+
+    def gate_of(self, mode: Mode) -> GateSpec:
+        """Give a mode's gate."""
+        return self.gates.get(mode, self.gate)
+
+    def streams_of(self, mode: Mode) -> tuple[Stream, ...]:
+        """Which streams of a recording a mode and its gate need."""
+        occupied = self.gate_of(mode).occupied
+        needed = set(OF_MODE[mode])
+        if occupied is not None:
+            needed.add("depth" if isinstance(occupied, ByHeight) else "rgb")
+        return tuple(stream for stream in OF_MODE["rgbd"] if stream in needed)
+
     @property
-    def streams(self) -> tuple[Literal["rgb", "depth"], ...]:
-        """Which streams of a recording the gate and the mode need."""
-        by_height = isinstance(self.gate.occupied, ByHeight)
-        if self.mode == "rgbd" or (self.mode == "rgb" and by_height):
-            return ("rgb", "depth")
-        return ("rgb",) if self.mode == "rgb" else ("depth",)
+    def streams(self) -> tuple[Stream, ...]:
+        """Which streams of a recording the modes and their gates need, together."""
+        needed = {stream for mode in self.modes for stream in self.streams_of(mode)}
+        return tuple(stream for stream in OF_MODE["rgbd"] if stream in needed)
 
 
 def load_recipe(path: Path, settings: Mapping[str, str] | None = None) -> Recipe:
@@ -160,10 +211,19 @@ def parse_recipe(document: Mapping[str, object], where: str) -> Recipe:
     Raises:
         RecipeError: An unknown key, or a value out of range.
     """
+    if "mode" in document:
+        raise RecipeError(
+            f"{where}: mode: write modes = {json.dumps([document['mode']])} instead, a list, for a "
+            f"bundle may serve several"
+        )
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
         raise RecipeError(first_reason(error, where)) from error
+
+
+def _named(region: Rect | None) -> str:
+    return "the whole picture" if region is None else f"{tuple(region)}"
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -3,6 +3,11 @@
 A headline number counts frames; `parts` counts parts. `NAME_interval` is the bootstrap's, null
 where one part alone leaves nothing to draw anew; `NAME_exact` is the exact binomial interval of a
 rate of parts. Only what comes out the same each time is in it: no time, no place.
+
+An evaluation of one mode has all of this at the top, `mode` among it. One of several has, at the
+top, `modes`: by mode, exactly what an evaluation of that mode alone has. A script that takes
+either reads `(.modes.rgb // .).image_auroc`. `modes_left_out` names the bundle's modes, if any,
+that the data could not serve.
 """
 
 from __future__ import annotations
@@ -25,21 +30,41 @@ from loupe_trainer.bootstrap import (
 )
 from loupe_trainer.evaluate import Evaluation, Exam, Shown
 from loupe_trainer.metrics import pixel_metrics
-from loupe_trainer.outcomes import Outcome, Rates, rate_intervals, rates, write_decisions
+from loupe_trainer.outcomes import Outcome, Rates, rate_intervals, rates
 from loupe_trainer.pixel_histograms import PixelHistograms
 
 METRICS, DECISIONS = "metrics.json", "decisions.jsonl"
 PIXEL_MEASURES = ("pixel_auroc", "au_pro_30", "au_pro_05")
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation, metrics: Mapping[str, object]) -> None:
+def write_evaluation(folder: Path, decisions: str, metrics: Mapping[str, object]) -> None:
     """Write `metrics.json` and `decisions.jsonl`."""
-    write_decisions(folder / DECISIONS, evaluation.frames, evaluation.threshold)
+    write_text(folder / DECISIONS, decisions)
     write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
 
 
+def document(
+    by_mode: Mapping[str, Mapping[str, object]], left_out: Sequence[str] = ()
+) -> dict[str, object]:
+    """Give what `metrics.json` holds.
+
+    Args:
+        by_mode: From `summarise`, one mode or several.
+        left_out: Modes that the data could not serve.
+    """
+    only = next(iter(by_mode.values()))
+    told = dict(only) if len(by_mode) == 1 else {"seed": only["seed"], "modes": dict(by_mode)}
+    return told | ({"modes_left_out": list(left_out)} if left_out else {})
+
+
+def modes_of(metrics: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    """Take a document apart again: each mode's metrics, whether it holds one or several."""
+    modes = metrics.get("modes")
+    return dict(modes) if isinstance(modes, dict) else {str(metrics["mode"]): metrics}
+
+
 def summarise(evaluation: Evaluation, exam: Exam) -> dict[str, object]:
-    """Give what `metrics.json` holds."""
+    """Give the metrics of one mode."""
     told = known_maps(evaluation)
     cut = histograms(told)
     rows = [_defect_row(evaluation, name, told, cut) for name in _defect_names(evaluation)]

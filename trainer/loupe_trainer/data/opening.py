@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import Stream
+from loupe_edge.recording_file import read_contents
 from loupe_models.gate import GateSpec
+from loupe_models.manifest import Mode
 from loupe_trainer.data.folder import folder_items
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.jsonl import jsonl_items
@@ -28,6 +30,8 @@ LISTERS: Mapping[ReaderName, Callable[[Path], list[Item]]] = {
     "mvtec_loco": mvtec_loco_items,
     "visa": visa_items,
 }
+
+WITH_DEPTH: frozenset[ReaderName] = frozenset({"mvtec_3d", "recording"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,7 @@ def open_data(place: Path, how: Reading) -> DataSet:
         DataError: Missing, empty, or not what the reader expects.
         RecordingError: The recording is damaged or lacks a stream.
     """
-    if not place.exists():
-        raise DataError(f"{place}: no such file or folder; check --data, or data.path")
-    reader = reader_of(place) if how.reader == "auto" else how.reader
+    reader = _reader_at(place, how)
     if reader == "recording":
         return RecordingSet.open(place, how.streams, how.gate, how.belt_from_camera)
     if reader == "mvtec_3d":
@@ -66,3 +68,43 @@ def open_data(place: Path, how: Reading) -> DataSet:
     if reader == "folder":
         return PictureSet(tuple(folder_items(place, how.part_pattern)))
     return PictureSet(tuple(LISTERS[reader](place)))
+
+
+def streams_at(place: Path, how: Reading) -> tuple[Stream, ...]:
+    """Tell which streams a place can give: pictures are colour, whatever they show.
+
+    Raises:
+        DataError: Missing, or nothing that a reader knows.
+        RecordingError: The recording is damaged.
+    """
+    reader = _reader_at(place, how)
+    if reader == "recording" and place.is_file():
+        return tuple(stream for stream, n in read_contents(place).n_images.items() if n)
+    return ("rgb", "depth") if reader in WITH_DEPTH else ("rgb",)
+
+
+def require_streams(place: Path, how: Reading, needed: Mapping[Mode, Sequence[Stream]]) -> None:
+    """Make sure, before the work, that a place can serve every mode.
+
+    Args:
+        place: As for `open_data`.
+        how: Likewise.
+        needed: By mode, the streams that it and its gate look at.
+
+    Raises:
+        DataError: It cannot; the message names mode and stream.
+    """
+    given = streams_at(place, how)
+    for mode, streams in needed.items():
+        lacking = [stream for stream in streams if stream not in given]
+        if lacking:
+            raise DataError(
+                f"{place}: mode {mode} needs the stream {lacking[0]}, and there is "
+                f"{' and '.join(given) or 'none'} only: give data with it, or ask for other modes"
+            )
+
+
+def _reader_at(place: Path, how: Reading) -> ReaderName:
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder; check --data, or data.path")
+    return reader_of(place) if how.reader == "auto" else how.reader

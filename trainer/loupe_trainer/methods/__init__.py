@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from loupe_models.manifest import Mode
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.base import Method
 from loupe_trainer.methods.efficientad import open_efficientad
 
-METHODS: Mapping[str, Callable[[Mapping[str, object], int, Path], Method]] = {
+Modes = Sequence[Mode]
+METHODS: Mapping[str, Callable[[Mapping[str, object], int, Path, Modes], Method]] = {
     "efficientad": open_efficientad,
 }
 
 
-def get_method(name: str, config: Mapping[str, object], seed: int, folder: Path) -> Method:
+def get_method(
+    name: str, config: Mapping[str, object], seed: int, folder: Path, modes: Modes
+) -> Method:
     """Find a method and give it its settings.
 
     Args:
@@ -22,11 +26,15 @@ def get_method(name: str, config: Mapping[str, object], seed: int, folder: Path)
         config: The recipe's `[fit]` section.
         seed: Of everything random.
         folder: What relative paths in the settings start from.
+        modes: What it is to serve.
 
     Raises:
-        RecipeError: No such method, or a setting it does not take.
+        RecipeError: No such method, a setting it does not take, or a mode it does not serve.
     """
     opener = METHODS.get(name)
     if opener is None:
         raise RecipeError(f"method: no method {name!r}; there is {', '.join(sorted(METHODS))}")
-    return opener(config, seed, folder)
+    method = opener(config, seed, folder, modes)
+    if unserved := [mode for mode in modes if mode not in method.modes]:
+        raise RecipeError(f"modes: {name} serves {', '.join(method.modes)}, not {unserved[0]!r}")
+    return method

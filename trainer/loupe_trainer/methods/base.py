@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import nn
@@ -13,7 +13,11 @@ from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
 
 Samples = Sequence[Tensors]
-"""Good frames, each exactly as `preprocess` made it: `{"rgb": uint8 (1, H, W, 3)}`."""
+"""Good frames, each exactly as `preprocess` made it: `{"rgb": uint8 (1, H, W, 3)}`.
+
+Of several modes they carry the tensors of all of them, in the order of the widest one's spec; a
+mode's own graph is given those of its own spec alone, byte for byte the same.
+"""
 
 
 class Detector(nn.Module):
@@ -25,11 +29,11 @@ class Detector(nn.Module):
 
 
 class Method(Protocol):
-    """One way of telling defects from good parts.
+    """One way of telling defects from good parts, opened for the modes that a recipe asks for.
 
     Attributes:
         name: As recipes and manifests say it.
-        modes: What it can serve.
+        modes: What it can serve, whatever it was asked for.
     """
 
     name: str
@@ -40,13 +44,18 @@ class Method(Protocol):
         """Whose weights the method learnt from; known after `fit`, None where nobody's."""
         ...
 
-    def preprocess(self) -> PreprocessSpec:
-        """Give the preprocessing for recipes that name none."""
+    def preprocess(self, mode: Mode) -> PreprocessSpec:
+        """Give a mode's preprocessing, for recipes that name none.
+
+        What two modes both take must come out the same in both. Where the modes asked for take
+        more than any one of them does, `rgb` and `depth`, another that the method serves and that
+        takes it all, `rgbd`, says what is learnt from.
+        """
         ...
 
     def fit(
         self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
-    ) -> Detector:
+    ) -> Mapping[Mode, Detector]:
         """Learn; continues from the run's checkpoints, and returns at once from a finished run.
 
         Args:
@@ -57,15 +66,15 @@ class Method(Protocol):
             progress: Shows how far it is.
 
         Returns:
-            A detector whose map is not normalised yet.
+            A detector for each mode asked for, and no other; maps are not normalised yet.
         """
         ...
 
-    def normalise(self, detector: Detector, samples: Samples) -> None:
-        """Fix the scale of the anomaly map.
+    def normalise(self, detectors: Mapping[Mode, Detector], samples: Samples) -> None:
+        """Fix the scale of each mode's anomaly map.
 
         Args:
-            detector: From `fit`; changed in place.
+            detectors: From `fit`; changed in place.
             samples: Good, and of parts that `fit` has not seen.
 
         Raises:

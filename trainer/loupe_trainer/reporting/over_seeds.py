@@ -13,8 +13,13 @@ NAMES = {key: name for name, key, _ in RANKED + LOCATED} | {
 }
 
 
-def over_seeds(metrics: Metrics) -> str:
-    """Lay out each seed's numbers with mean and spread; nothing where one seed was evaluated."""
+def over_seeds(metrics: Metrics, level: str) -> str:
+    """Lay out each seed's numbers with mean and spread; nothing where one seed was evaluated.
+
+    Args:
+        metrics: Of one mode.
+        level: Of the heading, `h2` or `h3`.
+    """
     told = section_of(metrics, "over_seeds")
     seeds = told.get("seeds")
     if not isinstance(seeds, list):
@@ -25,8 +30,8 @@ def over_seeds(metrics: Metrics) -> str:
     rows = [row for group, measures in groups for row in _rows(group, measures)]
     heads = ("", "mean ± standard deviation", *(f"seed {text(seed)}" for seed in seeds))
     return (
-        f"<h2>Over {len(seeds)} seeds</h2><p>The same recipe learnt from the same data with "
-        f"other seeds, asked the same parts: how much of a number is the luck of learning. "
+        f"<{level}>Over {len(seeds)} seeds</{level}><p>The same recipe learnt from the same data "
+        f"with other seeds, asked the same parts: how much of a number is the luck of learning. "
         f"Everything else on this page is of seed {text(seeds[0])}.</p>" + table(heads, rows)
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from loupe_trainer.reporting.headline import by_defect, headline, summary
 from loupe_trainer.reporting.over_seeds import over_seeds
 from loupe_trainer.reporting.pictures import scale_bar
 from loupe_trainer.reporting.provenance import latency, provenance
+from loupe_trainer.reporting.side_by_side import side_by_side
 from loupe_trainer.reporting.style import STYLE
-from loupe_trainer.reporting.words import counted
+from loupe_trainer.reporting.words import Metrics, counted
 from loupe_trainer.reporting.worst import N_WORST, worst_tables
 
 METHOD = f"""<dl>
@@ -41,46 +42,27 @@ choose nothing but F1-max's own cut.</dd>
 
 
 def write_report(
-    path: Path, bundle: Bundle, evaluation: Evaluation, metrics: Mapping[str, object], exam: Exam
-) -> None:
+    path: Path, bundle: Bundle, by_mode: Mapping[str, Metrics], sections: Mapping[str, str],
+    exam: Exam,
+) -> None:  # fmt: skip
     """Write the page, pictures and all in one file; it needs no script and no network.
 
     Args:
         path: HTML.
         bundle: What was evaluated.
-        evaluation: What came of it.
-        metrics: As in `metrics.json`.
-        exam: Where the pictures of the worst mistakes are read from.
+        by_mode: The metrics of each mode.
+        sections: From `mode_section`; several follow a table that puts them side by side.
+        exam: What was asked.
     """
     title = f"{escape(bundle.manifest.id)}: how well it inspects"
-    misses, rejects = worst_tables(evaluation, exam)
+    absent = [mode for mode in bundle.manifest.modes if mode not in by_mode]
     body = [
         f"<h1>{title}</h1>",
-        f'<p class="what">{_inspected(bundle, evaluation)}</p>',
-        summary(metrics, bundle.mode(evaluation.mode).threshold),
-        "<h2>The numbers</h2>",
-        headline(metrics, evaluation),
-        "<h2>By kind of defect</h2>",
-        by_defect(metrics),
-        over_seeds(metrics),
-        "<h2>Scores and the threshold</h2>",
-        histogram(evaluation),
-        "<h2>Curves</h2>",
-        curves(evaluation),
-        f"<h2>The {N_WORST} worst misses</h2>",
-        "<p>Defective parts that were called good, lowest score first; then, to fill the rows, "
-        "those caught by the least margin. The yellow line is the truth.</p>"
-        f'<p class="scale">{scale_bar()} Colours of the map: its lowest value on the left, the '
-        f"threshold in the middle. A white line surrounds what lies above the threshold.</p>",
-        misses,
-        f"<h2>The {N_WORST} worst false rejects</h2>",
-        "<p>Good parts that were not called good, unknown ones first, then the highest score; "
-        "then those that came closest to it.</p>",
-        rejects,
-        "<h2>Time taken</h2>",
-        latency(evaluation),
+        side_by_side(by_mode) if len(by_mode) > 1 else "",
+        *sections.values(),
         "<h2>Where it comes from</h2>",
-        provenance(bundle, evaluation, exam),
+        _left_out(absent),
+        provenance(bundle, list(by_mode), exam),
         "<h2>How to read the numbers</h2>",
         METHOD,
     ]
@@ -90,6 +72,62 @@ def write_report(
         f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
     write_text(path, page)
+
+
+def mode_section(
+    bundle: Bundle, evaluation: Evaluation, metrics: Metrics, exam: Exam, *, is_alone: bool
+) -> str:
+    """Lay out all that is known of one mode.
+
+    Args:
+        bundle: What was evaluated.
+        evaluation: What came of it in this mode.
+        metrics: From `summarise`.
+        exam: Where the pictures of the worst mistakes are read from.
+        is_alone: No other mode is on the page, so that it needs no heading.
+    """
+    misses, rejects = worst_tables(evaluation, exam)
+    level = "h2" if is_alone else "h3"
+
+    def heading(words: str) -> str:
+        return f"<{level}>{words}</{level}>"
+
+    return "".join([
+        "" if is_alone else f'<h2 id="mode-{evaluation.mode}">Mode {evaluation.mode}</h2>',
+        f'<p class="what">{_inspected(bundle, evaluation)}</p>',
+        summary(metrics, bundle.mode(evaluation.mode).threshold),
+        heading("The numbers"),
+        headline(metrics, evaluation),
+        heading("By kind of defect"),
+        by_defect(metrics),
+        over_seeds(metrics, level),
+        heading("Scores and the threshold"),
+        histogram(evaluation),
+        heading("Curves"),
+        curves(evaluation),
+        heading(f"The {N_WORST} worst misses"),
+        "<p>Defective parts that were called good, lowest score first; then, to fill the rows, "
+        "those caught by the least margin. The yellow line is the truth.</p>"
+        f'<p class="scale">{scale_bar()} Colours of the map: its lowest value on the left, the '
+        f"threshold in the middle. A white line surrounds what lies above the threshold.</p>",
+        misses,
+        heading(f"The {N_WORST} worst false rejects"),
+        "<p>Good parts that were not called good, unknown ones first, then the highest score; "
+        "then those that came closest to it.</p>",
+        rejects,
+        heading("Time taken"),
+        latency(evaluation),
+    ])  # fmt: skip
+
+
+def _left_out(absent: Sequence[str]) -> str:
+    if not absent:
+        return ""
+    return (
+        f"<p>The bundle also serves {escape(', '.join(absent))}, which this page does not "
+        f"judge: {'it was' if len(absent) == 1 else 'they were'} not asked for, or the data lacks "
+        f"a stream that {'it needs' if len(absent) == 1 else 'they need'}.</p>"
+    )
 
 
 def _inspected(bundle: Bundle, evaluation: Evaluation) -> str:

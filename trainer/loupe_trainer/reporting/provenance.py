@@ -11,6 +11,7 @@ import numpy as np
 from loupe_edge.machine import describe_machine
 from loupe_models.bundle import Bundle
 from loupe_models.manifest import Backbone
+from loupe_models.threshold import Threshold
 from loupe_trainer.evaluate import Evaluation, Exam
 from loupe_trainer.reporting.words import table, text
 from loupe_trainer.run import code_version
@@ -36,28 +37,37 @@ def latency(evaluation: Evaluation) -> str:
     )
 
 
-def provenance(bundle: Bundle, evaluation: Evaluation, exam: Exam) -> str:
-    """Name data, recipe, seed, code, weights and the threshold's evidence."""
+def provenance(bundle: Bundle, modes: Sequence[str], exam: Exam) -> str:
+    """Name data, recipe, seed, code, weights and each threshold's evidence."""
     origin = bundle.manifest.provenance
-    threshold = bundle.mode(evaluation.mode).threshold
     rows = [
         ["bundle", f"{text(bundle.manifest.id)}<br>sha256 {bundle.sha256}"],
         ["made", f"{text(origin.created_at)} by loupe {text(origin.code_version)}"],
-        ["method and mode", f"{text(bundle.manifest.method)}, {text(evaluation.mode)}"],
+        [
+            "method and mode" if len(modes) == 1 else "method and modes",
+            f"{text(bundle.manifest.method)}, {text(', '.join(modes))}",
+        ],
         ["training data", f"sha256 {origin.data_sha256}"],
         ["tested data", f"sha256 {exam.data_sha256}<br>{len(exam.items)} frames"],
         ["seed", str(origin.seed)],
         ["backbone", _backbone(origin.backbone)],
-        [
-            "threshold",
-            f"{threshold.value:.6g}: the {_ordinal(threshold.rank)} lowest score of "
-            f"{threshold.n_parts} good parts, for at most {threshold.false_reject_rate:.3g} at "
-            f"{threshold.confidence:.3g} confidence",
-        ],
+        *(
+            ["threshold" if len(modes) == 1 else f"threshold of {text(mode)}", _evidence(t)]
+            for mode in modes
+            for t in [bundle.mode(mode).threshold]
+        ),
         ["evaluated", f"{datetime.now(timezone.utc):%Y-%m-%d} by loupe {text(code_version())}"],
         ["recipe", f"<small><code>{text(_recipe(origin.config))}</code></small>"],
     ]
     return table(("", ""), rows, "facts")
+
+
+def _evidence(threshold: Threshold) -> str:
+    return (
+        f"{threshold.value:.6g}: the {_ordinal(threshold.rank)} lowest score of "
+        f"{threshold.n_parts} good parts, for at most {threshold.false_reject_rate:.3g} at "
+        f"{threshold.confidence:.3g} confidence"
+    )
 
 
 def _quantiles(values_us: Sequence[int]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -70,14 +70,14 @@ class EfficientAd:
         origin = self._teacher.origin
         return Backbone(name=origin.name, licence=origin.licence, sha256=origin.sha256)
 
-    def preprocess(self) -> PreprocessSpec:
+    def preprocess(self, mode: Mode) -> PreprocessSpec:  # noqa: ARG002
         """Cut out the gate's region and resize it to the networks' input."""
         resize = Resize(width_px=self._config.width_px, height_px=self._config.height_px)
         return PreprocessSpec(steps=(Crop(), resize))
 
     def fit(
         self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
-    ) -> Detector:
+    ) -> Mapping[Mode, Detector]:
         """Train student and autoencoder; see `Method.fit`."""
         parts = stack_samples(samples)
         size_hw = (parts.shape[1], parts.shape[2])
@@ -94,10 +94,11 @@ class EfficientAd:
         place(detector, open_device(self._config.device))
         look = early_look(detector, held_out, run.looks, self._config.steps)
         self._train(networks, windows, self._schedule(run, windows, look), progress)
-        return unplace(detector).eval()
+        return {"rgb": unplace(detector).eval()}
 
-    def normalise(self, detector: Detector, samples: Samples) -> None:
+    def normalise(self, detectors: Mapping[Mode, Detector], samples: Samples) -> None:
         """Take the quantiles of both raw maps over what is inspected of held-out good pictures."""
+        detector = detectors["rgb"]
         if not isinstance(detector, EfficientAdDetector):
             raise TypeError(f"not a detector of EfficientAD: {type(detector).__name__}")
         if not len(samples):
@@ -183,8 +184,13 @@ class EfficientAd:
         return Schedule(self._config, self._seed, run, settings, look)
 
 
-def open_efficientad(config: Mapping[str, object], seed: int, folder: Path) -> EfficientAd:
-    """Make the method from a recipe's `[fit]`.
+def open_efficientad(
+    config: Mapping[str, object],
+    seed: int,
+    folder: Path,
+    modes: Sequence[Mode],  # noqa: ARG001
+) -> EfficientAd:
+    """Make the method from a recipe's `[fit]`; it serves colour alone.
 
     Raises:
         RecipeError: An unknown setting, or a value out of range.
