@@ -7,6 +7,7 @@ from pathlib import Path
 from pickle import UnpicklingError  # only the name of the error: nothing is unpickled with it
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,16 +18,28 @@ COUNTER: Final = "num_batches_tracked"  # of batch normalisation; older files la
 DAMAGED: Final = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
 )  # fmt: skip
+# A number as NumPy pickles it, under the names of NumPy 1 and 2: checkpoints keep their accuracy so.
+_SCALAR: Final = np.float64(0).__reduce__()[0]
+NUMBERS: Final = [
+    (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64)),
+]  # fmt: skip
 
 
-def read_state_dict(file: Path) -> dict[str, Tensor]:
+def read_state_dict(file: Path, within: str | None = None) -> dict[str, Tensor]:
     """Read a state dict, in either of PyTorch's formats, into float32.
+
+    Args:
+        file: Any file.
+        within: Where a checkpoint keeps it beside other things, which are passed over; a bare
+            state dict is read as well.
 
     Raises:
         WeightsError: Missing, damaged, or more than a state dict.
     """
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMBERS):
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(
             f"{file}: not a state dict. If it is a whole pickled network, that is code, and never "
@@ -38,6 +51,8 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{file}: not a whole PyTorch file ({reason}); fetch it again"
         ) from error
+    if within is not None and isinstance(state, Mapping):
+        state = state.get(within, state)
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
