@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # only the name of the error: nothing is unpickled with it
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ COUNTER: Final = "num_batches_tracked"  # of batch normalisation; older files la
 DAMAGED: Final = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
 )  # fmt: skip
-# A number as NumPy pickles it, under the names of NumPy 1 and 2: checkpoints keep their accuracy so.
-_SCALAR: Final = np.float64(0).__reduce__()[0]
-NUMBERS: Final = [
+# A number as NumPy 1 and 2 pickle it: that is how checkpoints keep their accuracy.
+_SCALAR: Final[Callable[..., Any]] = np.float64(0).__reduce__()[0]
+NUMBERS: Final[list[Callable[..., Any] | tuple[Callable[..., Any], str]]] = [
     (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64)),
 ]  # fmt: skip

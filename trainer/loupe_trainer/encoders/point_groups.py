@@ -9,6 +9,8 @@ both are one matrix.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
@@ -47,10 +49,9 @@ class FrozenGroupNet(nn.Module):
 
     def __init__(self, plain: GroupNet, norm: Norm) -> None:
         super().__init__()
-        conv1, norm1, _, conv2 = plain.first_conv
-        conv3, norm3, _, conv4 = plain.second_conv
-        n_local = conv2.out_channels
-        of_whole, of_point = _matrix(conv3).split(n_local, 1)
+        conv1, norm1, conv2 = _layers(plain.first_conv)
+        conv3, norm3, conv4 = _layers(plain.second_conv)
+        of_whole, of_point = _matrix(conv3).chunk(2, 1)
         # In float64, so that two matrices in one round as little as two in a row.
         second = _matrix(conv2)
         weights = {
@@ -60,9 +61,9 @@ class FrozenGroupNet(nn.Module):
         # max(W h) + b takes the second layer's bias out of the maximum: it is added once a group,
         # to what both halves of the third layer see.
         biases = {
-            "first_bias": conv1.bias.double(),
-            "third_bias": conv3.bias.double() + (of_whole + of_point) @ conv2.bias.double(),
-            "last_bias": conv4.bias.double(),
+            "first_bias": _bias(conv1),
+            "third_bias": _bias(conv3) + (of_whole + of_point) @ _bias(conv2),
+            "last_bias": _bias(conv4),
         }
         made = weights | biases
         if norm == "running":
@@ -113,6 +114,16 @@ class _FrameNorm(nn.Module):
         away = x - x.mean(OVER_POINTS, keepdim=True)
         variance = away.square().mean(OVER_POINTS, keepdim=True)
         return away * (self.scale / (variance + self.eps).sqrt()) + self.shift
+
+
+def _layers(net: nn.Sequential) -> tuple[nn.Conv1d, nn.BatchNorm1d, nn.Conv1d]:
+    """Tell the type checker what `GroupNet` is made of."""
+    conv, norm, _, last = net
+    return cast("nn.Conv1d", conv), cast("nn.BatchNorm1d", norm), cast("nn.Conv1d", last)
+
+
+def _bias(conv: nn.Conv1d) -> Tensor:
+    return cast("Tensor", conv.bias).detach().double()
 
 
 def _matrix(conv: nn.Conv1d) -> Tensor:

@@ -68,7 +68,7 @@ class FrozenPointMae(nn.Module):
         described: Tensor = self.plain(self.groups(groups), centres)
         return described.float()
 
-    def train(self, mode: bool = True) -> FrozenPointMae:  # noqa: ARG002, FBT001, FBT002
+    def train(self, mode: bool = True) -> FrozenPointMae:  # noqa: ARG002
         """Stay in evaluation, whoever asks."""
         super().train(mode=False)
         return self

@@ -41,7 +41,7 @@ class PointShape(BaseModel):
     def _fits_together(self) -> PointShape:
         if self.width % self.n_heads:
             raise ValueError(f"width {self.width} is no multiple of {self.n_heads} heads")
-        if list(self.taps) != sorted(set(self.taps)) or not 0 <= self.taps[0]:
+        if list(self.taps) != sorted(set(self.taps)) or not self.taps[0] >= 0:
             raise ValueError(f"taps {self.taps} must be rising block numbers from 0")
         if self.taps[-1] >= self.depth:
             raise ValueError(f"tap {self.taps[-1]} is none of {self.depth} blocks from 0")

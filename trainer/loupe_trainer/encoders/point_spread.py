@@ -27,7 +27,7 @@ def cell_weights(n_px: int, n_cells: int) -> npt.NDArray[np.float64]:
     floor(i n / cells) to ceil((i + 1) n / cells).
     """
     n_smooth = n_px - SMOOTH_PX + 1
-    cells = _adaptive(n_smooth, n_cells)
+    cells = adaptive_weights(n_smooth, n_cells)
     smooth = sum(np.eye(n_smooth, n_px, k) for k in range(SMOOTH_PX)) / SMOOTH_PX
     return np.asarray(cells @ smooth)
 
@@ -67,8 +67,8 @@ class CellSpread(nn.Module):
         share = (nn_weight[:, self.pixel] * self.weight).flatten(2)
         high = self.high[index] * share.unsqueeze(-1)
         of_centres = (high.transpose(-2, -1) @ self.low[index]).flatten(2)[..., : self.n_centres]
-        cells = of_centres @ features.float()
-        return cells.transpose(1, 2).unflatten(2, (self.side, self.side))
+        cells = (of_centres @ features.float()).transpose(1, 2)
+        return cells.reshape(*cells.shape[:2], self.side, self.side)
 
 
 class PixelSpread(nn.Module):
@@ -77,7 +77,7 @@ class PixelSpread(nn.Module):
     def __init__(self, grid_hw: tuple[int, int], side: int) -> None:
         super().__init__()
         self.grid_hw, self.side = grid_hw, side
-        rows, columns = (_adaptive(n - SMOOTH_PX + 1, side) for n in grid_hw)
+        rows, columns = (adaptive_weights(n - SMOOTH_PX + 1, side) for n in grid_hw)
         self.register_buffer("rows", torch.from_numpy(rows).float())
         self.register_buffer("columns", torch.from_numpy(columns).float())
 
@@ -87,11 +87,11 @@ class PixelSpread(nn.Module):
     def forward(self, features: Tensor, nn_index: Tensor, nn_weight: Tensor) -> Tensor:
         """Take one frame's (1, G, C), (1, H*W, 3) and (1, H*W, 3); give (1, C, side, side)."""
         near = features[0][nn_index[0]] * nn_weight[0].unsqueeze(-1)  # (H*W, 3, C)
-        pixels = near.sum(1).T.unflatten(1, self.grid_hw)[None]
+        pixels = near.sum(1).T.reshape(1, -1, *self.grid_hw)
         return self.rows @ nnf.avg_pool2d(pixels, SMOOTH_PX, 1) @ self.columns.T
 
 
-def _adaptive(n: int, side: int) -> npt.NDArray[np.float64]:
+def adaptive_weights(n: int, side: int) -> npt.NDArray[np.float64]:
     """Give PyTorch's adaptive average along one axis as a matrix (side, n)."""
     cells = np.zeros((side, n))
     for i in range(side):

@@ -122,7 +122,8 @@ def masked_loss(
     groups, centres = network.in_units(groups, centres)
     n_frames, n_groups = centres.shape[:2]
     order = torch.from_numpy(np.stack([rng.permutation(n_groups) for _ in range(n_frames)]))
-    hidden, seen = order.split((n_hidden := int(MASKED_SHARE * n_groups), n_groups - n_hidden), 1)
+    n_hidden = int(MASKED_SHARE * n_groups)
+    hidden, seen = order[:, :n_hidden], order[:, n_hidden:]
     frame = torch.arange(n_frames)[:, None]
     seen_at, hidden_at = centres[frame, seen], centres[frame, hidden]
     # Hidden groups never reach the encoder, so that no statistics of theirs do either.
