@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError  # only the name of the error: nothing is unpickled with it
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +19,12 @@ COUNTER: Final = "num_batches_tracked"  # of batch normalisation; older files la
 DAMAGED: Final = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
 )  # fmt: skip
+# A number as NumPy 1 and 2 pickle it: that is how checkpoints keep their accuracy.
+_SCALAR: Final[Callable[..., Any]] = np.float64(0).__reduce__()[0]
+NUMBERS: Final[list[Callable[..., Any] | tuple[Callable[..., Any], str]]] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64)),
+]  # fmt: skip
 
 
 def read_state_dict(file: Path, within: Sequence[str] = ()) -> dict[str, Tensor]:
@@ -31,8 +38,8 @@ def read_state_dict(file: Path, within: Sequence[str] = ()) -> dict[str, Tensor]
         WeightsError: Missing, damaged, or more than a state dict.
     """
     try:
-        # A training's settings, names and plain values, often lie beside its weights.
-        with torch.serialization.safe_globals([Namespace]):
+        # A training's settings, names, plain values and accuracies often lie beside its weights.
+        with torch.serialization.safe_globals([Namespace, *NUMBERS]):
             state = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(

@@ -1,1 +1,1 @@
-"""Encoders: networks that describe patches of colour or depth."""
+"""Frozen networks that describe what a camera saw, colour or depth, at every place of a grid."""
