@@ -1,0 +1,1 @@
+"""CMDIAD: trained on colour and depth, running on either of them."""
