@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loupe_trainer.compute import DeviceName
 from loupe_trainer.methods.cmdiad.hallucination import Direction, Kind
+from loupe_trainer.published_weights import NOBODY_SAYS
 
 # The published rates; F2F and F2I have one for both directions.
 LEARNING_RATES: Final[dict[Kind, dict[Direction, float]]] = {
@@ -29,11 +30,17 @@ class RgbEncoderConfig(_Strict):
     Attributes:
         weights: A ViT: a folder from the Hugging Face hub, or DINO's own .pth; relative to the
             recipe. None trains a tiny one on the good parts.
-        steps: Of the tiny one's training; 0 leaves it as drawn at random.
+        licence: SPDX name, for weights that do not say theirs.
+        channels: Of the tiny one's tokens.
+        depth: Blocks of the tiny one.
+        steps: Of the tiny one's training.
     """
 
     weights: Path | None = None
-    steps: int = Field(default=300, ge=0, le=MAX_STEPS)
+    licence: str | None = Field(default=None, min_length=1)
+    channels: int = Field(default=128, ge=32, le=768, multiple_of=32)
+    depth: int = Field(default=4, ge=1, le=24)
+    steps: int = Field(default=600, ge=1, le=MAX_STEPS)
 
 
 class DepthEncoderConfig(_Strict):
@@ -44,19 +51,23 @@ class DepthEncoderConfig(_Strict):
             cloud, without sampling or grouping, and is distilled from the former.
         weights: Point-MAE's `pretrain.pth`; relative to the recipe. None trains a tiny one on the
             good parts.
+        licence: SPDX name of the weights.
         n_points: Centres sampled from the cloud.
         group_size: Neighbours of each.
         remove_belt: Whether what is not above the station's belt is left out; false for data
             without a known belt, from which `loupe-trainer prepare` removed the plane.
-        steps: Of the tiny one's training; 0 leaves it as drawn at random.
+        steps: Of the tiny one's training.
+        surface_steps: Of the surface network's.
     """
 
     kind: Literal["point_mae", "surface"] = "point_mae"
     weights: Path | None = None
+    licence: str = Field(default=NOBODY_SAYS, min_length=1)
     n_points: int = Field(default=1024, ge=8, le=8192)
     group_size: int = Field(default=128, ge=4, le=512)
     remove_belt: bool = True
-    steps: int = Field(default=300, ge=0, le=MAX_STEPS)
+    steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+    surface_steps: int = Field(default=600, ge=1, le=MAX_STEPS)
 
 
 class DistillationConfig(_Strict):

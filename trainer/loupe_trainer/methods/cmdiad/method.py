@@ -16,7 +16,7 @@ from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.base import Detector, Samples
 from loupe_trainer.methods.cmdiad.config import CmdiadConfig
 from loupe_trainer.methods.cmdiad.detector import CmdiadDetector
-from loupe_trainer.methods.cmdiad.encoders import open_encoders
+from loupe_trainer.methods.cmdiad.encoders import Opening
 from loupe_trainer.methods.cmdiad.features import tensors_of
 from loupe_trainer.methods.cmdiad.judge import fit_scales
 from loupe_trainer.methods.cmdiad.kinds import modalities_of
@@ -65,7 +65,8 @@ class Cmdiad:
         """Learn; see `Method.fit`."""
         frames = divide(samples, self._config.fusion_share, self._seed)
         wanted = modalities_of(self._config, self._asked)
-        encoders = open_encoders(self._config, self._folder, wanted, frames, run, progress)
+        opening = Opening(self._config, self._seed, self._folder, frames, run, progress)
+        encoders = opening.encoders(wanted)
         self._backbone = encoders.backbone
         learning = Learning(self._config, self._seed, encoders, run, progress)
         return learning.detectors(frames, self._asked)

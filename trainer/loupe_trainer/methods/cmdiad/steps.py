@@ -38,6 +38,8 @@ def learnt_tensors(config: CmdiadConfig, modes: Sequence[Mode]) -> tuple[TensorN
         names = [name for mode in modes for name in mode_tensors(config, mode)]
     else:
         names = ["rgb", *encoder_tensors(config), *_cloud(config)]
+    if config.depth.kind == "surface" and set(names) - {"rgb"}:
+        names += GROUPED  # the surface network's teacher looks at them
     return tuple(dict.fromkeys(names))
 
 
