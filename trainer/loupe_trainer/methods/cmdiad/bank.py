@@ -48,6 +48,7 @@ class MemoryBank(KeepsFloat32):
         features: Tensor,
         n_dimensions: int | None = None,
         n_shortlist: int = DEFAULT_SHORTLIST,
+        deviation: float | None = None,
     ) -> None:
         """Build from a coreset.
 
@@ -55,11 +56,12 @@ class MemoryBank(KeepsFloat32):
             features: (N, C) float32, the patches to keep.
             n_dimensions: Search in that many principal axes of the features; None in all C.
             n_shortlist: See `NearestRow`.
+            deviation: What features are put over; None takes their own standard deviation.
 
         Raises:
             DataError: No or constant features, some not finite, or too many dimensions asked for.
         """
-        normal = _Normal(features, n_dimensions)
+        normal = _Normal(features, n_dimensions, deviation)
         table, unit = make_table(normal.rows)
         self._hold(
             {
@@ -117,7 +119,7 @@ class MemoryBank(KeepsFloat32):
 class _Normal:
     """A coreset about its mean, over its deviation, and in its principal axes if asked for."""
 
-    def __init__(self, features: Tensor, n_dimensions: int | None) -> None:
+    def __init__(self, features: Tensor, n_dimensions: int | None, deviation: float | None) -> None:
         _check(features, n_dimensions)
         features = features.float()
         self.centre = features.mean(dim=0)
@@ -129,6 +131,8 @@ class _Normal:
                 f"{float(self.deviation):.3g} at values up to {largest:.3g}): the pictures are "
                 f"blank, or the encoder's weights are"
             )
+        if deviation is not None:
+            self.deviation = torch.tensor(deviation)
         rows = (features - self.centre) / self.deviation
         self.axes = _principal_axes(rows, n_dimensions) if n_dimensions else torch.empty(0)
         self.rows = rows @ self.axes if n_dimensions else rows

@@ -40,11 +40,9 @@ class Filling:
         """
         candidates = features[: self.n_frames].reshape(-1, features.shape[-1])
         checkpoint = self.run.checkpoints / f"coreset-{kind}.safetensors"
-        rows = select_coreset(
-            candidates, self.config.share, self.seed, self.progress, checkpoint
-        )
+        rows = select_coreset(candidates, self.config.share, self.seed, self.progress, checkpoint)
         chosen = torch.from_numpy(np.array(candidates[rows]))
-        return MemoryBank(chosen, self.config.n_dimensions)
+        return MemoryBank(chosen, self.config.n_dimensions, deviation=self.deviation)
 
 
 def deviation_of(features: Features, n_frames: int) -> float:

@@ -129,7 +129,7 @@ def joined(origins: Sequence[Backbone]) -> Backbone | None:
 
     The hash of several is that of their hashes, one a line, in the order of the names.
     """
-    if len(origins) < 2:  # noqa: PLR2004
+    if len(origins) < 2:
         return origins[0] if origins else None
     lines = "".join(f"{origin.sha256}\n" for origin in origins)
     return Backbone(

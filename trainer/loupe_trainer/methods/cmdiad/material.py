@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from loupe_trainer.cache import Samples as CachedSamples
+from loupe_trainer.data.item import Item
 from loupe_trainer.errors import SplitError
 from loupe_trainer.methods.base import Samples
 from loupe_trainer.methods.cmdiad.features import Features, tokens_of
@@ -27,6 +27,13 @@ from loupe_trainer.teachers.normalise import imagenet_normalise
 
 LEAST_PARTS: Final = 2  # on either side: one part says nothing of how parts differ
 Rows = npt.NDArray[np.intp]
+
+
+@runtime_checkable
+class KnowsItems(Protocol):
+    """Samples that say which item each of them is, as those from a run's cache do."""
+
+    items: Sequence[Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,6 @@ def divide(samples: Samples, fusion_share: float, seed: int) -> Material:
 
 
 def _part_ids(samples: Samples) -> list[str]:
-    if isinstance(samples, CachedSamples):
+    if isinstance(samples, KnowsItems):
         return [item.part_id for item in samples.items]
     return [f"{i:09d}" for i in range(len(samples))]

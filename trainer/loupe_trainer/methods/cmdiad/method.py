@@ -60,7 +60,11 @@ class Cmdiad:
         return preprocessing(self._config, learnt_tensors(self._config, self._asked))
 
     def fit(
-        self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress  # noqa: ARG002
+        self,
+        samples: Samples,
+        held_out: Samples,  # noqa: ARG002
+        run: RunFolder,
+        progress: Progress,
     ) -> Mapping[Mode, Detector]:
         """Learn; see `Method.fit`."""
         frames = divide(samples, self._config.fusion_share, self._seed)

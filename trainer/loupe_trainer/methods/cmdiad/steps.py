@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import (
+    AnyStep,
     Cloud,
     Crop,
     Group,
@@ -13,7 +14,6 @@ from loupe_models.preprocess import (
     RemoveBelt,
     Resize,
     SamplePoints,
-    Step,
     TensorName,
 )
 from loupe_trainer.methods.cmdiad.config import CmdiadConfig
@@ -50,7 +50,7 @@ def encoder_tensors(config: CmdiadConfig) -> tuple[TensorName, ...]:
 
 def preprocessing(config: CmdiadConfig, tensors: Sequence[TensorName]) -> PreprocessSpec:
     """Cut out the gate's region, bring it to one size, and make of depth what is asked for."""
-    steps: list[Step] = [Crop(), Resize(width_px=config.size_px, height_px=config.size_px)]
+    steps: list[AnyStep] = [Crop(), Resize(width_px=config.size_px, height_px=config.size_px)]
     if set(tensors) - {"rgb"}:
         steps.append(Cloud())
         if config.depth.remove_belt:
