@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -31,6 +32,15 @@ ALLOWED_OPS = frozenset({
     "Transpose", "Unsqueeze", "Where",
 })
 # fmt: on
+CONTRACT: Final[Mapping[str, tuple[str, tuple[int | None, ...]]]] = {
+    "rgb": ("uint8", (1, None, None, 3)),
+    "xyz": ("float32", (1, None, None, 3)),
+    "valid": ("uint8", (1, None, None)),
+    "groups": ("float32", (1, None, None, 3)),
+    "centres": ("float32", (1, None, 3)),
+    "nn_index": ("int32", (1, None, 3)),
+    "nn_weight": ("float32", (1, None, 3)),
+}
 ONNX_DTYPES = {
     "uint8": TensorProto.UINT8,
     "int32": TensorProto.INT32,
@@ -52,6 +62,7 @@ def lint_graph(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Tenso
         _check_extents([*inputs, *outputs])
         _check_interface(model.graph.input, inputs, "input")
         _check_interface(model.graph.output, outputs, "output")
+        _check_inputs(inputs)
         _check_outputs(outputs)
         _check_nodes(model)
         _check_uint8_edges(model)
@@ -102,6 +113,21 @@ def _check_interface(
             raise GraphError(
                 f"{kind} {spec.name} is {dtype} {shape}, the manifest says "
                 f"{spec.dtype} {spec.shape}"
+            )
+
+
+def _check_inputs(specs: Sequence[TensorSpec]) -> None:
+    """Inputs that the contract names are of its kind; N stands for any extent."""
+    for spec in specs:
+        dtype, shape = CONTRACT.get(spec.name, (spec.dtype, spec.shape))
+        fits = len(shape) == len(spec.shape) and all(
+            want in (have, None) for have, want in zip(spec.shape, shape, strict=True)
+        )
+        if not fits or spec.dtype != dtype:
+            wanted = ", ".join("N" if n is None else str(n) for n in shape)
+            raise GraphError(
+                f"input {spec.name} is {spec.dtype} {spec.shape}, the contract has "
+                f"{dtype} ({wanted})"
             )
 
 

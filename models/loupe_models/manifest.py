@@ -10,7 +10,7 @@ from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
 from loupe_models.frame import Rect
 from loupe_models.gate import GateSpec
-from loupe_models.preprocess import PreprocessSpec
+from loupe_models.preprocess import Group, PreprocessSpec, SamplePoints
 from loupe_models.threshold import MAX_STORED_SCORES, Threshold
 
 SCHEMA_VERSION: Final = 1
@@ -94,6 +94,19 @@ class ModeManifest(_Strict):
             raise ValueError(
                 f"inputs {sorted(names)}, but preprocess makes {sorted(self.preprocess.tensors)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_of_the_size_that_the_steps_say(self) -> ModeManifest:
+        shapes = {spec.name: spec.shape for spec in self.inputs}
+        steps = {step.step: step for step in self.preprocess.steps}
+        sample, group = steps.get("sample_points"), steps.get("group")
+        if not isinstance(sample, SamplePoints) or not isinstance(group, Group):
+            return self
+        said = {"groups": (1, sample.n_points, group.size, 3), "centres": (1, sample.n_points, 3)}
+        for name, shape in said.items():
+            if shapes.get(name, shape) != shape:
+                raise ValueError(f"input {name} is {shapes[name]}, preprocess makes {shape}")
         return self
 
     @model_validator(mode="after")

@@ -7,8 +7,8 @@ registry, written in the bundle's manifest. Everything after it is inside the ex
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +19,8 @@ from loupe_calibration.deproject import cloud_along, ray_planes
 from loupe_calibration.transform import Transform
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
+from loupe_models.groups import group_points
+from loupe_models.points import Indices, grid_points, sample_farthest
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 
@@ -56,7 +58,10 @@ class Prepared:
 
     Attributes:
         tensors: By the graph's input names; `rgb` uint8 (1, H, W, 3), `xyz` float32
-            (1, H, W, 3) metres with invalid = 0, `valid` uint8 (1, H, W).
+            (1, H, W, 3) metres with invalid = 0, `valid` uint8 (1, H, W); of G groups of M
+            points, `groups` float32 (1, G, M, 3) metres from the group's centre, nearest first,
+            and `centres` float32 (1, G, 3) metres; for each pixel its three nearest centres,
+            `nn_index` int32 and `nn_weight` float32 (1, H * W, 3), both 0 where not valid.
         frame_px_from_map_px: From the anomaly map's pixels to the frame's.
     """
 
@@ -99,7 +104,28 @@ class RemoveBelt(BaseModel):
     min_height_m: float = Field(default=0.002, gt=0)
 
 
-Step = Annotated[Crop | Resize | Cloud | RemoveBelt, Field(discriminator="step")]
+class SamplePoints(BaseModel):
+    """Choose centres among the valid points by farthest-point sampling."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["sample_points"] = "sample_points"
+    n_points: int = Field(default=1024, ge=8, le=16384)
+
+
+class Group(BaseModel):
+    """Give each centre the valid points nearest to it, and each pixel its nearest centres."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Literal["group"] = "group"
+    size: int = Field(default=128, ge=2, le=1024)
+
+
+AnyStep = Crop | Resize | Cloud | RemoveBelt | SamplePoints | Group
+Step = Annotated[AnyStep, Field(discriminator="step")]
+TensorName = Literal["rgb", "xyz", "valid", "groups", "centres", "nn_index", "nn_weight"]
+GROUPED: Final = frozenset({"groups", "centres", "nn_index", "nn_weight"})
 
 
 class PreprocessSpec(BaseModel):
@@ -108,7 +134,7 @@ class PreprocessSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: tuple[Step, ...]
-    tensors: tuple[Literal["rgb", "xyz", "valid"], ...] = Field(default=("rgb",), min_length=1)
+    tensors: tuple[TensorName, ...] = Field(default=("rgb",), min_length=1)
 
     @model_validator(mode="after")
     def _steps_make_the_tensors(self) -> PreprocessSpec:
@@ -120,15 +146,27 @@ class PreprocessSpec(BaseModel):
         if "remove_belt" in names and "cloud" not in names[: names.index("remove_belt")]:
             raise ValueError("remove_belt must come after cloud")
         if self.needs_depth != ("cloud" in names):
-            raise ValueError("xyz and valid need the step cloud, and it serves nothing else")
+            raise ValueError("xyz, valid and groups need the step cloud, which serves only them")
+        self._check_groups(names)
         if len(set(self.tensors)) != len(self.tensors):
             raise ValueError("a tensor is named twice")
         return self
 
+    def _check_groups(self, names: list[str]) -> None:
+        wanted = bool(GROUPED & set(self.tensors))
+        if wanted != ("group" in names) or wanted != ("sample_points" in names):
+            raise ValueError(
+                f"{', '.join(sorted(GROUPED))} need the steps sample_points and group, which "
+                f"serve only them"
+            )
+        once = names.count("sample_points") == names.count("group") == 1
+        if wanted and not (once and names[-2:] == ["sample_points", "group"]):
+            raise ValueError("sample_points and group must come last, once, and in this order")
+
     @property
     def needs_depth(self) -> bool:
         """Whether any tensor is made from depth."""
-        return "xyz" in self.tensors or "valid" in self.tensors
+        return any(name != "rgb" for name in self.tensors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +177,7 @@ class _Work:
         planes: (2, H, W) from `ray_planes`, cropped and sampled as `depth` is.
         xyz: (H, W, 3) metres, 0 where not `valid`.
         valid: (H, W) 0 or 1.
+        sampled: Which of the valid pixels are centres.
     """
 
     region: Rect
@@ -150,6 +189,8 @@ class _Work:
     belt_from_camera: Transform | None
     xyz: npt.NDArray[np.float32] | None = None
     valid: npt.NDArray[np.uint8] | None = None
+    sampled: Indices | None = None
+    grouped: Tensors = field(default_factory=dict)
 
 
 def preprocess(
@@ -164,7 +205,8 @@ def preprocess(
         belt_from_camera: The station's belt; clouds stay in the optical frame without it.
 
     Raises:
-        FrameError: A stream or a setting that the steps need is missing.
+        FrameError: A stream or a setting that the steps need is missing, or there are fewer
+            valid points than they take.
     """
     work = _begin(frame, region, spec, belt_from_camera)
     for step in spec.steps:
@@ -173,10 +215,11 @@ def preprocess(
         "rgb": work.rgb,
         "xyz": work.xyz,
         "valid": work.valid,
+        **work.grouped,
     }
     tensors: dict[str, npt.NDArray[np.generic]] = {}
     for name in spec.tensors:
-        array = made[name]
+        array = made.get(name)
         if array is None:  # `_begin` and the spec's own check leave no way here
             raise FrameError(f"no step makes tensor {name!r}")
         tensors[name] = np.ascontiguousarray(array)[None]
@@ -203,14 +246,18 @@ def _begin(
     )
 
 
-def _run(work: _Work, step: Crop | Resize | Cloud | RemoveBelt) -> _Work:
+def _run(work: _Work, step: AnyStep) -> _Work:
     if isinstance(step, Crop):
         return _crop(work)
     if isinstance(step, Resize):
         return _resize(work, step)
     if isinstance(step, Cloud):
         return _cloud(work)
-    return _remove_belt(work, step)
+    if isinstance(step, RemoveBelt):
+        return _remove_belt(work, step)
+    if isinstance(step, SamplePoints):
+        return _sample_points(work, step)
+    return _group(work, step)
 
 
 def _crop(work: _Work) -> _Work:
@@ -288,6 +335,18 @@ def _remove_belt(work: _Work, step: RemoveBelt) -> _Work:
         raise FrameError("step 'remove_belt' needs the station's belt plane")
     valid = work.valid & (work.xyz[..., 2] >= step.min_height_m).view(np.uint8)
     return replace(work, xyz=_zero_unless(valid, work.xyz), valid=valid)
+
+
+def _sample_points(work: _Work, step: SamplePoints) -> _Work:
+    if work.xyz is None or work.valid is None:
+        raise FrameError("step 'sample_points' must come after 'cloud'")
+    return replace(work, sampled=sample_farthest(grid_points(work.xyz, work.valid), step.n_points))
+
+
+def _group(work: _Work, step: Group) -> _Work:
+    if work.xyz is None or work.valid is None or work.sampled is None:
+        raise FrameError("step 'group' must come after 'sample_points'")
+    return replace(work, grouped=group_points(work.xyz, work.valid, work.sampled, step.size))
 
 
 def _zero_unless(

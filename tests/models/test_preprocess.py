@@ -26,7 +26,11 @@ BELT = belt_from_camera((0, 0, -1), (0, 0, BELT_M))
 def spec(*steps: str, size_wh: tuple[int, int] = (32, 24), tensors: str = "rgb") -> PreprocessSpec:
     """`spec("crop", "resize", tensors="rgb xyz")`: a specification in one line."""
     width, height = size_wh
-    of: dict[str, dict[str, Any]] = {"resize": {"width_px": width, "height_px": height}}
+    of: dict[str, dict[str, Any]] = {
+        "resize": {"width_px": width, "height_px": height},
+        "sample_points": {"n_points": 32},
+        "group": {"size": 16},
+    }
     return PreprocessSpec.model_validate({
         "steps": [{"step": step, **of.get(step, {})} for step in steps],
         "tensors": tensors.split(),
@@ -214,6 +218,13 @@ def test_what_is_missing_is_named(
         (("cloud", "cloud"), "xyz", "cloud may come once"),
         (("crop",), "rgb xyz", "need the step cloud"),
         (("cloud",), "rgb", "need the step cloud"),
+        (("sample_points", "group", "cloud"), "groups", "must come last"),
+        (("cloud", "group", "sample_points"), "groups", "must come last"),
+        (("cloud", "sample_points", "group", "resize"), "groups", "must come last"),
+        (("cloud", "sample_points", "sample_points", "group"), "groups", "must come last"),
+        (("cloud",), "groups", "need the steps sample_points and group"),
+        (("cloud", "sample_points"), "xyz", "need the steps sample_points and group"),
+        (("cloud", "sample_points", "group"), "xyz valid", "need the steps"),
         (("crop",), "rgb rgb", "named twice"),
         (("crop",), "", "at least 1 item"),
         (("sharpen",), "rgb", "sharpen"),
@@ -224,6 +235,53 @@ def test_steps_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         spec(*steps, tensors=tensors)
+
+
+GROUPS = "groups centres nn_index nn_weight"
+DEPTH_STEPS = ("crop", "resize", "cloud", "remove_belt", "sample_points", "group")
+
+
+def part_frame(n_high_px: int = 30) -> Frame:
+    """A part 20 to 50 mm high, somewhat uneven, on the belt; with holes."""
+    rng = np.random.default_rng(5)
+    depth = np.full((60, 80), round(BELT_M * 1000), np.uint16)
+    depth[10 : 10 + n_high_px, 20:60] = rng.integers(550, 580, (n_high_px, 40))
+    depth[rng.random(depth.shape) < 0.1] = 0
+    return frame_of(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8), depth)
+
+
+@pytest.mark.parametrize("tensors", ["rgb", "xyz valid", GROUPS, "xyz groups", f"rgb {GROUPS}"])
+def test_a_narrower_specification_makes_the_very_bytes_of_a_wider_one(tensors: str) -> None:
+    region, wide = Rect(4, 2, 70, 50), spec(*DEPTH_STEPS, tensors=f"rgb xyz valid {GROUPS}")
+    steps = {"rgb": DEPTH_STEPS[:2], "xyz valid": DEPTH_STEPS[:4]}.get(tensors, DEPTH_STEPS)
+    narrow = spec(*steps, tensors=tensors)
+    every = preprocess(part_frame(), region, wide, BELT)
+    some = preprocess(part_frame(), region, narrow, BELT)
+    assert list(some.tensors) == tensors.split()
+    for name, array in some.tensors.items():
+        assert array.tobytes() == every.tensors[name].tobytes()
+        assert array.dtype == every.tensors[name].dtype
+    assert some.frame_px_from_map_px == every.frame_px_from_map_px
+
+
+def test_groups_belong_to_the_pixels_of_the_cloud() -> None:
+    steps = spec(*DEPTH_STEPS, tensors=f"xyz valid {GROUPS}")
+    made = preprocess(part_frame(), Rect(4, 2, 70, 50), steps, BELT).tensors
+    valid = made["valid"].ravel() == 1
+    assert made["groups"].shape == (1, 32, 16, 3)
+    assert made["nn_index"].shape == made["nn_weight"].shape == (1, 24 * 32, 3)
+    np.testing.assert_array_equal(made["nn_weight"][0].sum(axis=1) > 0, valid)
+    near = made["centres"][0].astype(float)[made["nn_index"][0].astype(int)]
+    there = (near * made["nn_weight"][0].astype(float)[..., None]).sum(axis=1)
+    off_m = np.linalg.norm(there - made["xyz"].reshape(-1, 3), axis=1)[valid]
+    assert off_m.max() < 0.03
+
+
+@pytest.mark.parametrize("n_high_px", [0, 1])
+def test_too_few_points_of_a_part_are_counted(n_high_px: int) -> None:
+    steps = spec(*DEPTH_STEPS, tensors=GROUPS)
+    with pytest.raises(FrameError, match=r"^\d+ valid points, sample_points needs 32"):
+        preprocess(part_frame(n_high_px), Rect(4, 2, 70, 50), steps, BELT)
 
 
 def test_a_px_map_reads_as_it_says() -> None:

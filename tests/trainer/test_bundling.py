@@ -11,6 +11,8 @@ import torch
 
 from loupe_models.frame import Frame, Label, Rect
 from loupe_models.gate import GateSpec
+from loupe_models.groups import group_points
+from loupe_models.points import grid_points, sample_farthest
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize, Tensors
 from loupe_trainer.errors import DataError, ParityError, TrainingError
 from loupe_trainer.export import export_onnx
@@ -147,6 +149,29 @@ def test_random_inputs_are_of_the_kind_the_graph_takes() -> None:
         assert (made["xyz"][0, 0, 0] == 0).all()
         assert (made["valid"] == like["valid"]).all()
         assert made["rgb"].std() > 50
+
+
+@pytest.mark.parametrize("has_cloud", [True, False])
+def test_random_groups_belong_together(has_cloud: bool) -> None:
+    rng = np.random.default_rng(2)
+    valid = (rng.random((12, 12)) > 0.3).astype(np.uint8)
+    xyz = (rng.random((12, 12, 3)) * valid[..., None]).astype(np.float32)
+    chosen = sample_farthest(grid_points(xyz, valid), 16)
+    grouped = group_points(xyz, valid, chosen, 8)
+    whole = {"xyz": xyz, "valid": valid} if has_cloud else {}
+    like: Tensors = {name: array[None] for name, array in {**whole, **grouped}.items()}
+    for made in random_inputs(like, seed=0):
+        assert {n: (a.shape, a.dtype) for n, a in made.items()} == {
+            n: (a.shape, a.dtype) for n, a in like.items()
+        }
+        is_valid = valid.ravel() != 0
+        np.testing.assert_array_equal(made["nn_weight"][0].sum(axis=1) > 0, is_valid)
+        assert not made["groups"][0, :, 0].any()
+        assert (made["centres"] != like["centres"]).any()
+        if has_cloud:
+            again = sample_farthest(grid_points(made["xyz"][0], valid), 16)  # type: ignore[arg-type]
+            centres = made["xyz"][0][valid != 0][again]
+            np.testing.assert_allclose(made["centres"][0], centres, atol=5.1e-6)
 
 
 def test_gaussian_baseline_by_hand() -> None:

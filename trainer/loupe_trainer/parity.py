@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from loupe_models.preprocess import Tensors
+from loupe_models.groups import group_points
+from loupe_models.points import grid_points, sample_farthest
+from loupe_models.preprocess import GROUPED, Tensors
 from loupe_models.scoring import score_unit
 from loupe_trainer.errors import ParityError
 from loupe_trainer.scorer import Scorer
@@ -17,6 +19,7 @@ TOLERANCE = 1e-3
 # A float32 score of a thousand units cannot be held to a thousandth of one.
 LEAST_RELATIVE = 1e-5
 N_RANDOM = 4
+JITTER_M = 0.01
 
 
 def measure_parity(
@@ -73,20 +76,47 @@ def run_torch(
 
 
 def random_inputs(like: Tensors, seed: int) -> Iterator[Tensors]:
-    """Make inputs no camera takes: colours at random, points jittered by a centimetre."""
+    """Make inputs no camera takes: colours at random, points jittered by a centimetre.
+
+    Groups are those of the jittered points, so that tensors fit each other as a camera's do.
+    """
     rng = np.random.default_rng(seed)
     for _ in range(N_RANDOM):
         made: dict[str, npt.NDArray[np.generic]] = {}
+        grouped = _random_groups(like, rng) if GROUPED & set(like) else {}
         for name, array in like.items():
-            if array.dtype == np.uint8 and name != "valid":
+            if name in grouped:
+                made[name] = grouped[name]
+            elif array.dtype == np.uint8 and name != "valid":
                 made[name] = rng.integers(0, 256, array.shape, dtype=np.uint8)
             elif array.dtype == np.float32 and name != "nn_weight":
                 points = array.astype(np.float32)
-                noise = rng.normal(0, 0.01, array.shape).astype(np.float32)
+                noise = rng.normal(0, JITTER_M, array.shape).astype(np.float32)
                 made[name] = np.where(points != 0, points + noise, np.float32(0))
             else:
                 made[name] = array
         yield made
+
+
+def _random_groups(like: Tensors, rng: np.random.Generator) -> dict[str, npt.NDArray[np.generic]]:
+    """Jitter the cloud, which the centres tell roughly where it is not given, and group it anew."""
+    n_centres, size = like["groups"].shape[1:3]
+    xyz, valid = _cloud_like(like)
+    noise = rng.normal(0, JITTER_M, xyz.shape).astype(np.float32)
+    jittered = np.where(valid[..., None] != 0, xyz + noise, np.float32(0))
+    sampled = sample_farthest(grid_points(jittered, valid), n_centres)
+    made = {**group_points(jittered, valid, sampled, size), "xyz": jittered, "valid": valid}
+    return {name: array[None] for name, array in made.items()}
+
+
+def _cloud_like(like: Tensors) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Give points (H, W, 3) and whether they are valid; one row where only the groups are told."""
+    if "xyz" in like and "valid" in like:
+        return like["xyz"][0].astype(np.float32), like["valid"][0].astype(np.uint8)
+    weight = like["nn_weight"][0].astype(np.float32)
+    near = like["centres"][0].astype(np.float32)[like["nn_index"][0].astype(np.intp)]
+    valid = (weight.sum(axis=-1) > 0).astype(np.uint8)
+    return (near * weight[..., None]).sum(axis=1)[None], valid[None]
 
 
 def _error(

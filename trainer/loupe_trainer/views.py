@@ -146,7 +146,7 @@ def learnable(views: Views, frame: Frame, key: str, place: Path) -> Seen | None:
     try:
         return views.seen(frame)
     except FrameError as error:
-        raise DataError(f"{place}, {key}: {error}") from error
+        raise DataError(f"{place}, {key}: {error}; mend it or leave the frame out") from error
 
 
 def _widest(specs: Mapping[Mode, PreprocessSpec], method: Method) -> PreprocessSpec:
