@@ -65,6 +65,11 @@ def _slope(points: Tensor, known: Tensor, axis: int) -> Tensor:
     n = points.shape[axis]
     step = points.narrow(axis, 1, n - 1) - points.narrow(axis, 0, n - 1)
     both = known.narrow(axis, 1, n - 1) * known.narrow(axis, 0, n - 1)
-    behind, ahead = ((1, 0), (0, 1)) if axis == 3 else ((0, 0, 1, 0), (0, 0, 0, 1))
-    total = nnf.pad(step * both, behind) + nnf.pad(step * both, ahead)
-    return total / (nnf.pad(both, behind) + nnf.pad(both, ahead)).clamp(min=1.0)
+    total, n_known = (_on_both_sides(x, axis) for x in (step * both, both))
+    return total / n_known.clamp(min=1.0)
+
+
+def _on_both_sides(between: Tensor, axis: int) -> Tensor:
+    """Add to every pixel what lies between it and the one before, and it and the one after."""
+    end = torch.zeros_like(between.narrow(axis, 0, 1))
+    return torch.cat((end, between), axis) + torch.cat((between, end), axis)
