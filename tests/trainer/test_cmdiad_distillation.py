@@ -229,3 +229,26 @@ def test_i2f_in_evaluation_folds_its_first_batch_norm() -> None:
     network(picture)  # moves the running statistics
     first = network.eval().first
     torch.testing.assert_close(first(picture), first.norm(first.conv(picture)))
+
+
+class CloudPairs:
+    """Clouds in metres, which vary by far less than the 1 that batch norms begin with."""
+
+    def __init__(self) -> None:
+        rng = torch.Generator().manual_seed(2)
+        self.clouds = 0.3 + 0.01 * torch.randn(6, 3, 16, 16, generator=rng)
+
+    def __len__(self) -> int:
+        return len(self.clouds)
+
+    def batch(self, rows: npt.NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        return self.clouds[rows], torch.zeros(len(rows), 4, 4, 4)
+
+
+def test_after_a_short_lesson_batch_norms_know_what_they_see(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network, pairs = InputToFeature(4), CloudPairs()
+    distil(network, pairs, a_lesson(epochs=1), RunFolder(tmp_path), QUIET)
+    normed = network.first(pairs.clouds)
+    torch.testing.assert_close(normed.mean((0, 2, 3)), torch.zeros(64), atol=0.2, rtol=0)
+    assert 0.5 < normed.std((0, 2, 3)).median() < 1.5

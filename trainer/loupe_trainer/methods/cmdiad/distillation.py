@@ -108,6 +108,7 @@ def distil(
             if step % config.checkpoint_every == 0 or step == n_steps:
                 save_checkpoint(file, step, {name: network}, optimiser, lesson.settings)
             task.advance(note=f"loss {loss.item():.1f}")
+    _settle(network, pairs, lesson)
     unplace(network).eval()
 
 
@@ -130,6 +131,25 @@ def draw(step: int, n_frames: int, batch: int, seed: int) -> npt.NDArray[np.intp
 
 def _steps_an_epoch(n_frames: int, batch: int) -> int:
     return -(-n_frames // batch)
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, pairs: Pairs, lesson: Lesson) -> None:
+    """Measure what batch norms see, once the weights are what they will be.
+
+    The running averages of a short schedule still remember their first values: a cloud in metres
+    varies by far less than the 1 that they begin with.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over all batches
+    network.train()
+    for step in range(_steps_an_epoch(len(pairs), lesson.config.batch)):
+        given, _ = pairs.batch(draw(step, len(pairs), lesson.config.batch, lesson.seed))
+        network(given.to(lesson.device))
 
 
 def _log(run: RunFolder, lesson: Lesson, step: int, loss: float) -> None:
