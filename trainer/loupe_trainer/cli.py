@@ -233,8 +233,9 @@ def pretrain(
 
 @app.command()
 def backbones() -> None:
-    """List what a teacher can be distilled from, published teachers, and where to fetch them."""
+    """List what a teacher is distilled from or colour described with, and where to fetch it."""
     from loupe_trainer.backbones import BACKBONES
+    from loupe_trainer.encoders.vit_published import fetch_lines
     from loupe_trainer.teachers.convert import PUBLISHED
 
     table = Table("--backbone", "what it is")
@@ -244,7 +245,9 @@ def backbones() -> None:
     out.print("Nothing is downloaded here. For `pretrain --backbone NAME --weights PLACE`:")
     lines = [f"{name}: {kind.fetch(None)}" for name, kind in sorted(BACKBONES.items())]
     teachers = [f"{teacher.name}: fetch {teacher.how_to_fetch()}" for teacher in PUBLISHED]
-    for line in [*lines, "", "For `pretrain --published FILE`:", *teachers]:
+    lines += ["", "For `pretrain --published FILE`:", *teachers]
+    lines += ["", "Vision transformers, to describe colour with:", *fetch_lines()]
+    for line in lines:
         out.print(line, markup=False, soft_wrap=True)
 
 

@@ -66,7 +66,7 @@ class Vit(nn.Module):
     def _embed(self, picture: Tensor) -> Tensor:
         normalised = self.normalise(picture.float()).to(self.patch.weight.dtype)
         patches = self.patch(normalised).flatten(2).transpose(1, 2)
-        first = self.class_token
+        first: Tensor = self.class_token
         if self.positions is not None:
             first = first + self.positions[:, :1]
             patches = patches + self.positions[:, 1:]
