@@ -105,9 +105,10 @@ def test_a_checkpoint_of_other_settings_is_refused(
 
 
 def test_marks_are_told_where_they_are(pictures: list[npt.NDArray[np.uint8]]) -> None:
-    views, is_marked = draw_views(pictures, SMALL, np.random.default_rng(3))
-    assert views.shape == (6, 3, 32, 32)
-    assert is_marked.shape == (2, 16)
+    config = SMALL.model_copy(update={"batch": 32})
+    views, is_marked = draw_views(pictures, config, np.random.default_rng(3))
+    assert views.shape == (96, 3, 32, 32)
+    assert is_marked.shape == (32, 16)
     crops, _, marked = views.chunk(3)
     change = (marked - crops).abs().mean(1).unflatten(1, (4, 8)).unflatten(3, (4, 8)).mean((2, 4))
     assert is_marked.any()
