@@ -114,7 +114,8 @@ def check_files(folder: Path, how_to_fetch: str) -> None:
     for name in ("config.json", WEIGHTS, PREPROCESSING):
         if not (folder / name).is_file():
             raise WeightsError(
-                f"{folder}: no {name} in it; the folder must hold what the hub holds: {how_to_fetch}"
+                f"{folder}: no {name} in it; the folder must hold what the hub holds: "
+                f"{how_to_fetch}"
             )
 
 

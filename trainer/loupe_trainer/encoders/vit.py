@@ -65,13 +65,16 @@ class Vit(nn.Module):
 
     def _embed(self, picture: Tensor) -> Tensor:
         normalised = self.normalise(picture.float()).to(self.patch.weight.dtype)
-        patches = self.patch(normalised).flatten(2).transpose(1, 2)
-        first = self.class_token
+        patches = self.patch(normalised).reshape(-1, self.channels, self.spec.n_patches)
+        patches = patches.transpose(1, 2)
+        first: Tensor = self.class_token
         if self.positions is not None:
             first = first + self.positions[:, :1]
             patches = patches + self.positions[:, 1:]
         prefix = torch.cat((first, self.registers), dim=1)
-        return torch.cat((prefix.expand(patches.shape[0], -1, -1), patches), dim=1)
+        if not torch.jit.is_tracing():  # a graph takes one picture, and computes no shapes
+            prefix = prefix.expand(patches.shape[0], -1, -1)
+        return torch.cat((prefix, patches), dim=1)
 
 
 def initialise(vit: Vit, seed: int) -> Vit:

@@ -129,7 +129,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give (B, tokens, C)."""
-        attended = self.attention(self.norm1(x).to(x.dtype))
+        attended: Tensor = self.attention(self.norm1(x).to(x.dtype))
         x = x + (attended if self.scale1 is None else attended * self.scale1)
-        thought = self.mlp(self.norm2(x).to(x.dtype))
+        thought: Tensor = self.mlp(self.norm2(x).to(x.dtype))
         return x + (thought if self.scale2 is None else thought * self.scale2)
