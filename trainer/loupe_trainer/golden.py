@@ -58,14 +58,14 @@ class GoldenRule:
         region = self.view.region(frame)
         if region is None:
             return None
-        frame = self._less_unused(frame)
+        frame = self.less_unused(frame)
         score = self.scorer.answer(self.view.prepared(frame, region)).score
         if abs(score - self.threshold) < self.margin:
             return None
         decision: Literal["good", "defect"] = "defect" if score > self.threshold else "good"
         return GoldenFrame(frame, region, score, decision)
 
-    def _less_unused(self, frame: Frame) -> Frame:
+    def less_unused(self, frame: Frame) -> Frame:
         """Keep only what the mode looks at: the proof runs where the other camera is dead."""
         takes_depth = self.view.preprocess.needs_depth
         return replace(

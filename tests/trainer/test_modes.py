@@ -1,0 +1,566 @@
+"""Several modes in one recipe, one run and one bundle."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from loupe_calibration.belt import belt_from_camera
+from loupe_calibration.intrinsics import Intrinsics
+from loupe_calibration.transform import Transform
+from loupe_edge.engines import open_engine
+from loupe_edge.pictures import read_rgb
+from loupe_edge.proof import prove
+from loupe_edge.replay import replay, station_for
+from loupe_models.bundle import load_bundle
+from loupe_models.errors import FrameError
+from loupe_models.frame import CameraTime, Frame, Label, Rect
+from loupe_models.gate import ByColour, ByHeight, GateSpec
+from loupe_models.manifest import Mode
+from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, RemoveBelt, Resize
+from loupe_trainer import methods
+from loupe_trainer.cache import cache_tensors
+from loupe_trainer.data.item import Item
+from loupe_trainer.errors import DataError, ParityError, RecipeError, RunError
+from loupe_trainer.evaluating import evaluate_bundle
+from loupe_trainer.golden import GoldenRule, spoil
+from loupe_trainer.learn import read_learnt
+from loupe_trainer.methods import get_method
+from loupe_trainer.methods.base import Detector, Samples
+from loupe_trainer.metrics_table import metrics_table
+from loupe_trainer.progress import Progress, SilentProgress
+from loupe_trainer.recipe import load_recipe, parse_recipe
+from loupe_trainer.run import RunFolder
+from loupe_trainer.train import train
+from loupe_trainer.views import View, Views, make_views
+
+QUIET = SilentProgress()
+SIDE = 32
+ALL: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
+TENSORS: Mapping[Mode, tuple[Any, ...]] = {
+    "rgb": ("rgb",),
+    "depth": ("xyz", "valid"),
+    "rgbd": ("rgb", "xyz", "valid"),
+}
+LENS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
+BELT = belt_from_camera((0.0, 0.0, -1.0), (0.0, 0.0, 0.52))
+UNIT_M = 0.0001
+RECIPE = """
+name = "relief"
+method = "relief"
+modes = ["rgb", "depth", "rgbd"]
+seed = 5
+[split]
+fit = 0.3
+quantiles = 0.1
+threshold = 0.5
+test = 0.1
+[threshold]
+false_reject_rate = 0.1
+[gate]
+region_px = [8, 6, 48, 36]
+occupied = { by = "colour", belt_rgb = [20, 20, 20] }
+[gates.depth]
+region_px = [8, 6, 48, 36]
+occupied = { by = "height" }
+"""
+
+
+def spec_of(mode: Mode, side: int = SIDE) -> PreprocessSpec:
+    cut = (Crop(), Resize(width_px=side, height_px=side))
+    steps = cut if mode == "rgb" else (*cut, Cloud(), RemoveBelt())
+    return PreprocessSpec(steps=steps, tensors=TENSORS[mode])
+
+
+class Relief(Detector):
+    """How far each pixel is from the mean of its surroundings, in what is usual there."""
+
+    usual: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, mode: Mode) -> None:
+        super().__init__()
+        self.mode = mode
+        n_planes = 2 if mode == "rgbd" else 1
+        self.register_buffer("usual", torch.ones(1, n_planes, SIDE, SIDE))
+        self.register_buffer("scale", torch.ones(1))
+
+    def raw(self, *tensors: torch.Tensor) -> torch.Tensor:
+        planes = []
+        if self.mode != "depth":
+            planes.append(tensors[0].float().permute(0, 3, 1, 2).mean(dim=1, keepdim=True))
+        if self.mode != "rgb":
+            planes.append(1e5 * tensors[-2].permute(0, 3, 1, 2)[:, 2:3])
+        seen = torch.cat(planes, dim=1)
+        return (seen - torch.nn.functional.avg_pool2d(seen, 9, 1, 4)).abs()
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        unit = self.raw(*tensors) / self.usual * self.scale
+        if self.mode != "rgb":
+            unit = unit * tensors[-1].float().unsqueeze(1)
+        anomaly_map = unit.amax(dim=1, keepdim=True)
+        return anomaly_map, anomaly_map.amax(dim=(1, 2, 3))
+
+
+class ReliefMethod:
+    """Learns by statistics, a small network a mode; `fits` counts how often it was asked to."""
+
+    name = "relief"
+    modes: tuple[Mode, ...] = ALL
+    backbone = None
+    fits = 0
+
+    def __init__(self, asked: Sequence[Mode]) -> None:
+        self.asked = asked
+
+    def preprocess(self, mode: Mode) -> PreprocessSpec:
+        return spec_of(mode)
+
+    def fit(
+        self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress  # noqa: ARG002
+    ) -> Mapping[Mode, Detector]:  # fmt: skip
+        ReliefMethod.fits += 1
+        detectors: dict[Mode, Detector] = {}
+        for mode in self.asked:
+            detector = Relief(mode)
+            raw = [detector.raw(*given(sample, mode)) for sample in samples]
+            detector.usual.copy_(torch.stack(raw).mean(dim=0) + 1.0)
+            detectors[mode] = detector
+        return detectors
+
+    def normalise(self, detectors: Mapping[Mode, Detector], samples: Samples) -> None:
+        for mode, detector in detectors.items():
+            assert isinstance(detector, Relief)
+            tops = [detector(*given(sample, mode))[1].item() for sample in samples]
+            detector.scale.fill_(1.0 / float(np.median(tops)))
+
+
+def given(sample: Mapping[str, Any], mode: Mode) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.asarray(sample[name])) for name in TENSORS[mode]]
+
+
+def exposure(seed: int, kind: str = "good") -> Frame:
+    """A part on the belt; a `stain` shows in colour alone, a `dent` in depth alone."""
+    rng = np.random.default_rng(seed)
+    rgb = np.full((48, 64, 3), 20, np.uint8)
+    depth = np.full((48, 64), 5200, np.uint16)
+    part = (slice(2, 46), slice(4, 60))
+    rgb[part] = rng.normal(120, 4, (44, 56, 3)).clip(0, 255)
+    depth[part] = rng.normal(5000, 2, (44, 56)).round()
+    x, y = (int(v) for v in rng.integers((14, 12), (44, 32)))
+    if kind == "stain":
+        rgb[y : y + 6, x : x + 6] = 220
+    if kind == "dent":
+        depth[y : y + 6, x : x + 6] += 60
+    return Frame(
+        frame_id=seed, captured_at_ns=0, camera_time=CameraTime(ns=seed, domain="system"),
+        rgb=rgb, depth=depth, depth_scale_m=UNIT_M, intrinsics=LENS,
+    )  # fmt: skip
+
+
+def record(path: Path, frames: Sequence[tuple[Frame, str, str]], streams: str = "both") -> Path:
+    """Write frames with part and kind through the SDK's recorder, and the belt beside them."""
+    pytest.importorskip("pyrealsense2", reason="needs loupe[camera]")
+    from loupe_edge.recorder import Recorder, Rig
+
+    rig = Rig(LENS, LENS if streams == "both" else None, depth_scale_m=UNIT_M)
+    with Recorder(path, rig) as recorder:
+        for frame, part, kind in frames:
+            truth: Literal["good", "defect"] = "good" if kind == "good" else "defect"
+            label = Label(part_id=part, kind=truth, defect=None if kind == "good" else kind)
+            recorder.write(frame.rgb, frame.depth if streams == "both" else None, label)
+    path.with_suffix(".belt.json").write_bytes(TypeAdapter(Transform).dump_json(BELT))
+    return path
+
+
+GOOD = [(exposure(i), f"g{i}", "good") for i in range(64)]
+BAD = [(exposure(100 + i, kind), f"b{i}", kind) for i, kind in enumerate(["stain", "dent"] * 4)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def relief() -> Iterator[None]:
+    """Register the method under its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(methods.METHODS, "relief", lambda *told: ReliefMethod(told[3]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def belt_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(tmp_path_factory.mktemp("belt") / "belt.db3", [*GOOD, *BAD])
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of parts that nobody learnt from."""
+    frames = [(exposure(300 + i), f"u{i}", "good") for i in range(6)]
+    frames += [(exposure(400 + i, k), f"v{i}", k) for i, k in enumerate(["stain", "dent"] * 3)]
+    return record(tmp_path_factory.mktemp("unseen") / "unseen.db3", frames)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("recipe") / "relief.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(belt_recording: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return train(recipe, tmp_path_factory.mktemp("run") / "run", QUIET, belt_recording)
+
+
+def test_one_bundle_serves_three_modes(run: RunFolder) -> None:
+    bundle = load_bundle(run.bundle)
+    assert tuple(bundle.manifest.modes) == ALL
+    learnt = read_learnt(run)
+    for mode in ALL:
+        contract = bundle.mode(mode)
+        assert tuple(spec.name for spec in contract.inputs) == TENSORS[mode]
+        assert contract.variants["fp32"].file == f"{mode}.fp32.onnx"
+        assert contract.variants["fp32"].parity["image_score"] <= 1e-3
+        assert contract.threshold.n_parts == len(learnt.modes[mode].part_scores) >= 29
+        assert {g.decision for g in contract.golden} == {"good", "defect"}
+        assert max(prove(bundle, mode, open_engine(bundle, mode)).errors) <= 1e-6
+    assert len({bundle.mode(mode).threshold.value for mode in ALL}) == 3
+    assert isinstance(bundle.mode("rgb").gate.occupied, ByColour)
+    assert isinstance(bundle.mode("depth").gate.occupied, ByHeight)
+
+
+def test_a_golden_frame_holds_only_what_its_mode_looks_at(run: RunFolder) -> None:
+    bundle = load_bundle(run.bundle)
+    held = {m: {(g.rgb is not None, g.depth is not None) for g in bundle.mode(m).golden}
+            for m in ALL}  # fmt: skip
+    assert held == {"rgb": {(True, False)}, "depth": {(False, True)}, "rgbd": {(True, True)}}
+
+
+def test_metrics_of_several_modes_are_laid_out_by_mode(run: RunFolder) -> None:
+    metrics = json.loads((run.evaluation / "metrics.json").read_text())
+    assert set(metrics) == {"seed", "modes"}
+    by_mode = metrics["modes"]
+    assert tuple(by_mode) == ALL
+    found = {
+        mode: {row["defect"]: row["image_auroc"] for row in by_mode[mode]["defects"]}
+        for mode in ALL
+    }
+    assert found["rgb"]["stain"] == found["depth"]["dent"] == 1.0
+    assert found["rgb"]["dent"] < 0.95  # not visible in colour
+    assert found["rgbd"] == {"stain": 1.0, "dent": 1.0}
+    assert by_mode["rgb"]["gaussian_baseline_image_auroc"] is not None
+    assert by_mode["depth"]["gaussian_baseline_image_auroc"] is None
+    lines = [json.loads(ln) for ln in (run.evaluation / "decisions.jsonl").read_text().splitlines()]
+    assert [line["mode"] for line in lines] == sorted((d["mode"] for d in lines), key=ALL.index)
+    assert {line["mode"] for line in lines} == set(ALL)
+
+
+def test_the_report_puts_the_modes_side_by_side(run: RunFolder) -> None:
+    page = (run.evaluation / "report.html").read_text()
+    head = page.index("The modes side by side")
+    at = [page.index(f'<h2 id="mode-{mode}">') for mode in ALL]
+    assert head < at[0] < at[1] < at[2] < page.index("Where it comes from")
+    assert page.count("<h3>By kind of defect</h3>") == 3
+    assert page.count("threshold of ") >= 3
+
+
+def test_one_mode_keeps_the_plain_layout(run: RunFolder, unseen: Path, tmp_path: Path) -> None:
+    whole = evaluate_bundle(run.bundle, unseen, tmp_path / "all", None, QUIET)
+    alone = evaluate_bundle(run.bundle, unseen, tmp_path / "one", "depth", QUIET)
+    assert alone.pop("modes_left_out") == ["rgb", "rgbd"]
+    assert isinstance(whole["modes"], dict)
+    assert alone == whole["modes"]["depth"]
+    assert alone["mode"] == "depth"
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert "side by side" not in page
+    assert "<h2>The numbers</h2>" in page
+    assert "The bundle also serves rgb, rgbd" in page
+
+
+def test_the_table_fits_a_terminal_of_80_columns(run: RunFolder) -> None:
+    metrics = json.loads((run.evaluation / "metrics.json").read_text())
+    for told in (metrics, metrics["modes"]["rgb"]):
+        wide = Console(width=300)
+        with wide.capture() as drawn:
+            wide.print(metrics_table(told))
+        lines = drawn.get().splitlines()
+        assert max(map(len, lines)) <= 80
+        assert any("image AUROC" in line for line in lines)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for i in range(4):
+        for kind in ("good", "stain"):
+            frame = exposure(700 + i, kind)
+            assert frame.rgb is not None
+            file = tmp_path / "pictures" / "test" / kind / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(file), frame.rgb[..., ::-1])
+    for i in range(80):
+        rgb = exposure(800 + i).rgb
+        assert rgb is not None
+        file = tmp_path / "pictures" / "train" / "good" / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), rgb[..., ::-1])
+    return tmp_path / "pictures"
+
+
+def test_data_without_depth_is_evaluated_in_colour(
+    run: RunFolder, pictures: Path, tmp_path: Path
+) -> None:
+    metrics = evaluate_bundle(run.bundle, pictures, tmp_path / "e", None, QUIET)
+    assert metrics["mode"] == "rgb"
+    assert metrics["modes_left_out"] == ["depth", "rgbd"]
+    with pytest.raises(DataError, match="mode depth needs the stream depth, and there is rgb only"):
+        evaluate_bundle(run.bundle, pictures, tmp_path / "f", "depth", QUIET)
+
+
+def test_training_names_the_mode_and_the_stream_that_the_data_lacks(
+    recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="mode depth needs the stream depth"):
+        train(recipe, tmp_path / "run", QUIET, pictures)
+    assert not (tmp_path / "run").exists()
+
+
+def test_replay_gives_the_answers_of_the_evaluation(
+    run: RunFolder, unseen: Path, tmp_path: Path
+) -> None:
+    evaluate_bundle(run.bundle, unseen, tmp_path / "e", None, QUIET)
+    lines = (tmp_path / "e" / "decisions.jsonl").read_text().splitlines()
+    told = {(d["mode"], d["part_id"]): d for d in map(json.loads, lines)}
+    for mode in ALL:
+        verdicts = list(replay(station_for(run.bundle, unseen, mode=mode)))
+        assert len(verdicts) == 12
+        for verdict in verdicts:
+            assert verdict.mode == mode
+            ours = told[mode, str(verdict.part_id)]
+            assert (verdict.decision, verdict.score) == (ours["decision"], ours["score"])
+
+
+def test_colour_scores_are_the_same_to_the_bit_where_there_is_no_depth(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    frames = [(exposure(300 + i), f"u{i}", "good") for i in range(3)]
+    scores = []
+    for streams in ("both", "colour"):
+        recording = record(tmp_path / f"{streams}.db3", frames, streams)
+        station = station_for(run.bundle, recording, mode="rgb")
+        scores.append([verdict.score for verdict in replay(station)])
+    assert scores[0] == scores[1]
+    assert None not in scores[0]
+
+
+def test_a_run_that_was_stopped_continues_with_all_modes(
+    belt_recording: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReliefMethod, "fits", 0)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr("loupe_trainer.train.choose_threshold", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", QUIET, belt_recording)
+    run = train(recipe, tmp_path / "run", QUIET, belt_recording)
+    assert ReliefMethod.fits == 1
+    assert set(load_bundle(run.bundle).manifest.modes) == set(ALL)
+    (run.export / "learnt.json").write_text('{"modes": {}, "backbone": null}')
+    with pytest.raises(RunError, match=r"learnt\.json: not readable"):
+        read_learnt(run)
+
+
+def test_parity_names_the_mode(
+    belt_recording: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Relief.forward
+
+    def lies_in_depth(self: Relief, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        anomaly_map, score = forward(self, *tensors)
+        is_depth = self.mode == "depth" and torch.onnx.is_in_onnx_export()
+        return anomaly_map, score * 1.1 if is_depth else score
+
+    monkeypatch.setattr(Relief, "forward", lies_in_depth)
+    with pytest.raises(ParityError, match=r"^mode depth: the exported graph differs"):
+        train(recipe, tmp_path / "run", QUIET, belt_recording)
+    assert not (tmp_path / "run" / "export").exists()
+
+
+def test_modes_that_nothing_joins_are_refused(recipe: Path) -> None:
+    class Apart(ReliefMethod):
+        modes: tuple[Mode, ...] = ("rgb", "depth")
+
+    both = load_recipe(recipe, {"modes": '["rgb", "depth"]'})
+    with pytest.raises(RecipeError, match="no mode that takes rgb, valid, xyz together"):
+        make_views(both, Apart(("rgb", "depth")), None)
+    joined = make_views(both, ReliefMethod(("rgb", "depth")), None)
+    assert joined.widest.preprocess == spec_of("rgbd")
+    assert tuple(joined.modes) == ("rgb", "depth")
+
+
+def test_a_mode_that_a_method_does_not_serve(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="modes: efficientad serves rgb, not 'depth'"):
+        get_method("efficientad", {}, 0, tmp_path, ("rgb", "depth"))
+
+
+# --- What a mode is given -----------------------------------------------------------------------
+
+
+class Frames:
+    """Frames that are there already, as a data set."""
+
+    belt_from_camera = None
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._frames = frames
+        self.items = [Item(f"{i}", f"p{i}", "good", Path("f")) for i in range(len(frames))]
+        self.files: Mapping[str, Path] = {}
+
+    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+        yield from ((item, self._frames[int(item.key)]) for item in items)
+
+    def mask(self, item: Item) -> None: ...
+
+
+def views_of(
+    gates: Mapping[Mode, GateSpec], specs: Mapping[Mode, PreprocessSpec], belt: Transform = BELT
+) -> Views:
+    modes = {
+        mode: View(gate=gates.get(mode, GateSpec()), preprocess=spec, belt_from_camera=belt)
+        for mode, spec in specs.items()
+    }
+    widest = View(gate=GateSpec(), preprocess=spec_of("rgbd"), belt_from_camera=belt)
+    return Views(modes=modes, widest=widest)
+
+
+SPECS: Mapping[Mode, PreprocessSpec] = {mode: spec_of(mode) for mode in ALL}
+
+
+@pytest.fixture(scope="module")
+def real_frames(real_data: Path) -> list[Frame]:
+    """Structured light over a heap of parts: metres, holes and all, beside its colour."""
+    folder = real_data / "rgbd_real" / "clutter_phoxi_dex-net_4.0"
+    frames = []
+    for i in range(5):
+        rgb = np.ascontiguousarray(read_rgb(folder / f"color_{i}.png")[::2, ::2])
+        with np.load(folder / f"depth_m_{i}.npz") as held:
+            depth_m = held["depth"]
+        height, width = depth_m.shape
+        depth = (depth_m / UNIT_M).round().astype(np.uint16)
+        lens = Intrinsics(width, height, 552.5, 552.5, 255.5, 191.75)
+        frames.append(Frame(i, 0, CameraTime(i, "system"), rgb, depth, UNIT_M, lens))
+    assert all(0.2 < (f.depth > 0).mean() < 1 for f in frames if f.depth is not None)
+    return frames
+
+
+def test_on_real_frames_a_mode_gets_the_very_bytes_of_the_widest(
+    real_frames: list[Frame], tmp_path: Path
+) -> None:
+    below = belt_from_camera((0.0, 0.0, -1.0), (0.0, 0.0, 1.2))
+    views, data = views_of({}, SPECS, below), Frames(real_frames)
+    samples = cache_tensors(tmp_path / "c", data, data.items, views, "0" * 64, QUIET)
+    assert tuple(samples[0]) == TENSORS["rgbd"]
+    assert 0 < samples[0]["valid"].mean() < 1
+    for mode in ALL:
+        own = samples.of_mode(data.items, mode, TENSORS[mode])
+        assert len(own) == 5
+        for i, frame in enumerate(real_frames):
+            alone = views.modes[mode].tensors(frame)
+            assert alone is not None
+            assert tuple(own[i]) == tuple(alone) == TENSORS[mode]
+            for name, array in alone.items():
+                assert own[i][name].dtype == array.dtype
+                assert own[i][name].tobytes() == samples[i][name].tobytes() == array.tobytes()
+
+
+def test_modes_whose_tensors_differ_are_refused(tmp_path: Path) -> None:
+    odd = {**SPECS, "depth": spec_of("depth", 24)}
+    data = Frames([exposure(i) for i in range(4)])
+    with pytest.raises(RecipeError, match="mode depth: its preprocessing makes another xyz"):
+        cache_tensors(tmp_path / "c", data, data.items, views_of({}, odd), "0" * 64, QUIET)
+
+
+def test_each_mode_is_calibrated_on_what_its_own_gate_sees(tmp_path: Path) -> None:
+    flat = exposure(1)
+    assert flat.depth is not None
+    flat = replace(flat, depth=np.full_like(flat.depth, 5200))  # a sheet of paper: no height
+    data = Frames([exposure(0), flat, exposure(2)])
+    gates: Mapping[Mode, GateSpec] = {"depth": GateSpec(occupied=ByHeight())}
+    views = views_of(gates, SPECS)
+    samples = cache_tensors(tmp_path / "c", data, data.items, views, "0" * 64, QUIET)
+    assert [i.key for i in samples.of(data.items).items] == ["0", "2"]  # learnt by all together
+    assert [len(samples.of_mode(data.items, m, TENSORS[m])) for m in ALL] == [3, 2, 3]
+
+
+def test_a_frame_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+    data = Frames([exposure(0), replace(exposure(1), depth=None)])
+    with pytest.raises(DataError, match="f, 1: the bundle looks at depth") as refused:
+        cache_tensors(tmp_path / "c", data, data.items, views_of({}, SPECS), "0" * 64, QUIET)
+    assert isinstance(refused.value.__cause__, FrameError)
+
+
+def test_a_part_without_colour_is_spoiled_in_depth() -> None:
+    rule = GoldenRule(views_of({}, SPECS).modes["depth"], None, 0.0, 0.0)  # type: ignore[arg-type]
+    frame = rule.less_unused(exposure(0))
+    assert frame.rgb is None
+    assert frame.depth is not None
+    frame = replace(frame, depth=np.where(np.eye(48, 64) > 0, 0, frame.depth).astype(np.uint16))
+    spoiled = [s.depth.astype(int) for s in spoil(frame, Rect(8, 6, 48, 36)) if s.depth is not None]
+    assert len(spoiled) == 15
+    assert frame.depth is not None
+    moved = [frame.depth.astype(int) - s for s in spoiled]
+    assert all((m >= 0).all() for m in moved)  # nearer, and holes stay holes
+    assert [int(m.max()) for m in moved[:5]] == sorted(int(m.max()) for m in moved[:5])
+    assert moved[4].max() == 300  # 3 cm
+    assert not any(m[:6].any() or m[42:].any() for m in moved)
+
+
+# --- Recipes ------------------------------------------------------------------------------------
+
+BASE: Mapping[str, object] = {"name": "r", "method": "m"}
+HEIGHT = {"occupied": {"by": "height"}}
+COLOUR = {"occupied": {"by": "colour", "belt_rgb": [0, 0, 0]}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"modes": []}, "modes: "),
+        ({"modes": ["rgb", "rgb"]}, "each mode may be named once"),
+        ({"mode": "depth"}, r'mode: write modes = \["depth"\] instead'),
+        ({"modes": ["rgb", "ir"]}, "modes.1"),
+        ({"gates": {"depth": {}}}, "'depth' is not among modes"),
+        ({"modes": ["rgb", "rgbd"], "gate": HEIGHT}, "the gate of rgb looks at depth"),
+        ({"modes": ["rgb", "depth"], "gate": COLOUR}, "the gate of depth looks at rgb"),
+        (
+            {"modes": ["rgb", "depth"], "gates": {"depth": {"region_px": [0, 0, 9, 9]}}},
+            r"depth looks at \(0, 0, 9, 9\), that of rgb at the whole picture",
+        ),
+        (
+            {"modes": ["rgb", "rgbd"], "preprocess": {"steps": []}},
+            "several modes take the method's own",
+        ),
+    ],
+)
+def test_recipes_of_modes_that_do_not_go_together(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        parse_recipe({**BASE, **keys}, "r.toml")
+
+
+def test_streams_are_those_of_all_modes() -> None:
+    def streams(**keys: object) -> tuple[str, ...]:
+        return parse_recipe({**BASE, **keys}, "r.toml").streams
+
+    assert streams(modes=["depth", "rgb"]) == ("rgb", "depth")
+    assert streams(modes=["rgb"]) == ("rgb",)
+    assert streams(modes=["rgb"], gates={"rgb": HEIGHT}) == ("rgb", "depth")
+    assert streams(modes=["depth"], gate=COLOUR) == ("rgb", "depth")
+    assert streams(modes=["depth"], gate=COLOUR, gates={"depth": HEIGHT}) == ("depth",)
