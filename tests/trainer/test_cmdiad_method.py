@@ -25,6 +25,7 @@ from loupe_models.errors import FrameError, ThresholdError
 from loupe_models.frame import CameraTime, Frame, Rect
 from loupe_models.manifest import Backbone, Mode
 from loupe_models.preprocess import PreprocessSpec, Tensors, preprocess
+from loupe_trainer.encoders.point_encoder import PointEncoder
 from loupe_trainer.errors import RecipeError, SplitError
 from loupe_trainer.export import export_onnx
 from loupe_trainer.methods import get_method
@@ -258,6 +259,20 @@ def test_without_distillation_a_mode_has_the_bank_of_what_it_sees(tmp_path: Path
     assert isinstance(detector, CmdiadDetector)
     assert len(detector.judge.banks) == 1
     assert not list((tmp_path / "checkpoints").glob("*_from_*"))
+
+
+def test_depth_is_described_about_its_mean_group(tmp_path: Path) -> None:
+    """What all groups share would make a step of every outline."""
+    method = open_method("none", ("depth",))
+    (detector,) = learn(method, tmp_path).values()
+    encoder = detector.get_submodule("encoder")
+    assert isinstance(encoder, PointEncoder)
+    seen = [tensors(a_frame(seed), method.preprocess("depth")) for seed in range(8)]
+    pairs = [[torch.from_numpy(np.array(t[n])) for n in GROUPED[:2]] for t in seen]
+    groups = torch.cat([encoder.network(*pair)[0] for pair in pairs])
+    about = (groups - encoder.mean) / encoder.deviation
+    assert about.mean(dim=0).abs().max() < 0.5
+    assert about.square().mean().sqrt().item() == pytest.approx(1, abs=0.3)
 
 
 def test_the_surface_front_takes_no_groups_at_the_station(tmp_path: Path) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from loupe_models.manifest import Backbone
+from loupe_models.preprocess import Tensors
 from loupe_trainer.encoders.point_mae import FrozenPointMae, PointMae
 from loupe_trainer.encoders.point_spread import CellSpread
 
 GRID_HW: Final = (224, 224)
 SIDE: Final = 56
 N_CENTRES: Final = 1024
+GROUPED: Final = ("groups", "centres")
+LEAST: Final = 1e-6  # deviation: a network that says the same of every group
 
 
 class PointEncoder(nn.Module):
@@ -49,6 +55,29 @@ class PointEncoder(nn.Module):
         self.origin = origin
         self.network = FrozenPointMae(network)
         self.spread = CellSpread(grid_hw, side, n_centres)
+        self.register_buffer("mean", torch.zeros(self.channels))
+        self.register_buffer("deviation", torch.ones(()))
+
+    mean: Tensor
+    deviation: Tensor
+
+    @torch.no_grad()
+    def centre(self, samples: Iterable[Tensors]) -> None:
+        """Describe groups by how they differ from the mean group of some good frames.
+
+        A cell without points is 0. What all groups have in common would make a step of every
+        outline, larger than what tells groups apart: 13 to 0.8 in a tiny network.
+
+        Args:
+            samples: With `groups` and `centres`.
+        """
+        found = [
+            self.network(*(torch.from_numpy(np.array(sample[name])) for name in GROUPED))[0]
+            for sample in samples
+        ]
+        groups = torch.cat(found).double()  # (N * G, C)
+        self.mean.copy_(groups.mean(dim=0))
+        self.deviation.copy_((groups - groups.mean(dim=0)).square().mean().sqrt().clamp(min=LEAST))
 
     def forward(
         self, groups: Tensor, centres: Tensor, nn_index: Tensor, nn_weight: Tensor
@@ -64,6 +93,6 @@ class PointEncoder(nn.Module):
         Returns:
             (B, channels, side, side) float32; 0 where a cell sees no point.
         """
-        described = self.network(groups, centres)
+        described = (self.network(groups, centres).float() - self.mean) / self.deviation
         cells: Tensor = self.spread(described, nn_index, nn_weight)
         return cells

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from loupe_trainer.run import RunFolder
 DepthEncoder = PointEncoder | SurfaceEncoder
 TINY_VIT: Final = "tiny_vit.safetensors"
 TINY_POINT_MAE: Final = "tiny_point_mae.safetensors"
+N_CENTRED: Final = 32  # frames, of a thousand groups each
 SURFACE: Final = "surface.safetensors"
 
 
@@ -111,7 +113,12 @@ class Opening:
             file = self.run.checkpoints / TINY_POINT_MAE
             origin = None
             network = train_tiny_point_mae(list(self._samples()), training, file, self.progress)
-        return PointEncoder(network, origin, (side, side), self.config.depth_side, config.n_points)
+        encoder = PointEncoder(
+            network, origin, (side, side), self.config.depth_side, config.n_points
+        )
+        if not self.config.distillation.paper:
+            encoder.centre(islice(self._samples(), N_CENTRED))
+        return encoder
 
     def _surface(self, exact: PointEncoder) -> SurfaceEncoder:
         training = SurfaceTraining(steps=self.config.depth.surface_steps, seed=self.seed)
