@@ -66,7 +66,7 @@ def contenders() -> dict[str, Contender]:
         "groups, published": (network.encoder, groups),
         "groups, ours": (FrozenGroupNet(network.encoder, "running"), groups),
         "groups, ours, per frame": (FrozenGroupNet(network.encoder, "frame"), groups),
-        "cheap front": (SurfaceEncoder(network.shape.channels), cloud),
+        "cheap front": (SurfaceEncoder(network.shape.channels, GRID_HW, SIDE), cloud),
     }
 
 
@@ -106,7 +106,7 @@ def _session(network: nn.Module, tensors: dict[str, Tensor], file: Path) -> ort.
 def _gflop(network: nn.Module, tensors: dict[str, Tensor]) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.to("meta")(*(tensor.to("meta") for tensor in tensors.values()))
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 if __name__ == "__main__":
