@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from loupe_trainer.encoders.point_blocks import initialise
+from loupe_trainer.encoders.point_groups import FrozenGroupNet
 from loupe_trainer.encoders.point_mae import FrozenPointMae, PointMae
 from loupe_trainer.encoders.point_shape import Norm, PointShape
 
@@ -114,6 +115,27 @@ def test_the_two_readings_of_the_norm_differ() -> None:
             for norm in ("running", "frame")
         )
     assert (running - frame).abs().max() > 0.1
+
+
+def test_running_statistics_keep_a_change_where_it_is_and_the_frames_do_not() -> None:
+    groups, _ = cloud()
+    changed = groups.clone()
+    changed[:, :2] *= 2
+    moved = {}
+    norms: tuple[Norm, ...] = ("running", "frame")
+    for norm in norms:
+        tokens = FrozenGroupNet(random_mae(SMALL).encoder, norm)
+        moved[norm] = (tokens(groups) - tokens(changed)).abs()[:, 2:].max()
+    assert moved["running"] < 1e-5
+    assert moved["frame"] > 1e-2
+
+
+def test_the_frames_statistics_serve_every_scale_and_running_ones_do_not() -> None:
+    groups, _ = cloud()
+    readings: tuple[tuple[Norm, bool], ...] = (("running", False), ("frame", True))
+    for norm, is_same in readings:
+        tokens = FrozenGroupNet(random_mae(SMALL).encoder, norm)
+        assert torch.allclose(tokens(groups), tokens(groups / 4), rtol=0, atol=0.02) == is_same
 
 
 def test_the_published_sizes_say_what_the_paper_says() -> None:

@@ -102,7 +102,7 @@ def test_opening_gives_the_encoder_with_its_origin(
     monkeypatch.setattr(point_weights, "PUBLISHED_SHAPE", SMALL)
     file = tmp_path / "pretrain.pth"
     torch.save(published(random_mae()), file)
-    encoder = open_point_mae(file, norm="frame")
+    encoder = open_point_mae(file)
     assert encoder.channels == 48
     assert encoder.shape.norm == "frame"
     assert encoder.origin is not None

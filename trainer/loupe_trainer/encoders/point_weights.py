@@ -51,8 +51,11 @@ def read_point_mae(
     return network.eval(), Backbone(name=f"{WHAT}, {file.name}", licence=licence, sha256=sha256)
 
 
-def open_point_mae(file: Path, licence: str = NOBODY_SAYS, norm: Norm = "running") -> PointEncoder:
+def open_point_mae(file: Path, licence: str = NOBODY_SAYS, norm: Norm = "frame") -> PointEncoder:
     """Open the published encoder in its published sizes, for 224 x 224 clouds.
+
+    Its running statistics are of objects that fill the unit sphere; clouds come in metres, and
+    with those statistics all groups look alike to it. The frame's own fit (decisions/0009).
 
     Raises:
         WeightsError: As `read_point_mae`.
