@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from loupe_calibration.errors import BadInputError
 from loupe_calibration.transform import Transform
+from loupe_calibration.units import doubt_units
 from loupe_edge.depth_evidence import depth_valid_fraction, measure_region
 from loupe_edge.errors import EngineError
 from loupe_edge.protocols import Engine, Outputs
@@ -28,6 +29,7 @@ from loupe_models.preprocess import Prepared, PxMap, preprocess
 from loupe_models.scoring import find_regions, p_value
 
 DEFAULT_MIN_DEPTH_VALID = 0.5
+UNITS_STEP_PX = 8  # of each axis; whether depth is a thousand times off shows in a few pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ class Inspector:
                 f"depth is known for {fraction:.0%} of the region, "
                 f"{self.min_depth_valid:.0%} is required"
             )
+        if uses_depth:
+            _refuse_units(frame, looked)
         return region
 
     def _streams_used(self) -> tuple[bool, bool]:
@@ -193,6 +197,17 @@ class Inspector:
             depth_valid_fraction=depth_valid_fraction(frame, whole),
             stage_us={},
         )
+
+
+def _refuse_units(frame: Frame, looked: Rect) -> None:
+    """A camera or recording whose depth scale is wrong by a thousand shows no part as it is."""
+    if frame.depth is None or frame.depth_scale_m is None:
+        return
+    x, y, width, height = looked
+    some = frame.depth[y : y + height : UNITS_STEP_PX, x : x + width : UNITS_STEP_PX]
+    doubt = doubt_units(some.astype(np.float32) * np.float32(frame.depth_scale_m))
+    if doubt:
+        raise FrameError(f"{doubt} The depth scale is {frame.depth_scale_m:g} m a unit")
 
 
 def read_outputs(outputs: Outputs) -> tuple[float, npt.NDArray[np.float32]]:

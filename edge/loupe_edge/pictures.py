@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from loupe_calibration.errors import BadInputError
+from loupe_calibration.units import doubt_units
 from loupe_models.strict_json import loads
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -154,6 +155,7 @@ def read_depth(path: Path) -> tuple[npt.NDArray[np.uint16], float]:
             f"{path}: depth must be a 16-bit picture of one channel in millimetres, "
             f"this is {depth.dtype} {depth.shape}"
         )
+    _refuse_units(path, depth * DEPTH_UNIT_M)
     return np.asarray(depth, dtype=np.uint16), DEPTH_UNIT_M
 
 
@@ -243,12 +245,21 @@ def _to_units(path: Path, metres: npt.NDArray[np.generic]) -> npt.NDArray[np.uin
         )
     known = np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     unit_m = DEPTH_UNIT_M / 10
+    _refuse_units(path, known)
     if known.max(initial=0) > np.iinfo(np.uint16).max * unit_m or known.min(initial=0) < 0:
         raise BadInputError(
             f"{path}: depth from {known.min():.3g} to {known.max():.3g} is not metres within "
             f"{np.iinfo(np.uint16).max * unit_m:.1f} m: is it in millimetres?"
         )
     return np.asarray(np.round(known / unit_m), dtype=np.uint16)
+
+
+def _refuse_units(path: Path, depth_m: npt.NDArray[np.floating]) -> None:
+    doubt = doubt_units(depth_m)
+    if doubt:
+        raise BadInputError(
+            f"{path}: {doubt} A picture of depth is in millimetres, an array in metres"
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -35,7 +35,8 @@ def grid_points(xyz: npt.NDArray[np.float32], valid: npt.NDArray[np.uint8]) -> G
         valid: (H, W) 0 or 1.
     """
     points_m = xyz[valid != 0].astype(np.float64)
-    return np.rint(points_m * GRID_PER_M).astype(np.int64)  # the product itself is exact
+    rounded = np.rint(points_m * GRID_PER_M)  # the product itself is exact
+    return np.asarray(rounded, dtype=np.int64)
 
 
 def sample_farthest(points: Grid, n_points: int) -> Indices:
@@ -86,7 +87,7 @@ def sample_farthest(points: Grid, n_points: int) -> Indices:
 
 def _squared(lines: Grid, point: list[int]) -> npt.NDArray[np.int64]:
     """Give squared distances of points (3, N) from one point."""
-    squared = lines[0] - point[0]
+    squared: npt.NDArray[np.int64] = lines[0] - point[0]
     squared *= squared
     for line, centre in zip(lines[1:], point[1:], strict=True):
         away = line - centre
@@ -138,7 +139,8 @@ def find_nearest(among: Grid, queries: Grid, k: int) -> tuple[Indices, npt.NDArr
 
 def _candidates(tree: cKDTree, queries: Grid, n: int) -> tuple[Indices, npt.NDArray[np.int64]]:
     """Give indices and squared distances (Q, n), in order of distance and then of index."""
-    distance, index = tree.query(queries.astype(np.float64), k=n)
+    distance, found = tree.query(queries.astype(np.float64), k=n)
+    index = np.asarray(found, dtype=np.intp)
     squared = np.rint(distance * distance).astype(np.int64)
     tied = np.flatnonzero((squared[:, 1:] == squared[:, :-1]).any(axis=1))
     bits = tree.n.bit_length()

@@ -6,7 +6,7 @@ registry, written in the bundle's manifest. Everything after it is inside the ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal
 
@@ -152,7 +152,7 @@ class PreprocessSpec(BaseModel):
             raise ValueError("a tensor is named twice")
         return self
 
-    def _check_groups(self, names: list[str]) -> None:
+    def _check_groups(self, names: Sequence[str]) -> None:
         wanted = bool(GROUPED & set(self.tensors))
         if wanted != ("group" in names) or wanted != ("sample_points" in names):
             raise ValueError(

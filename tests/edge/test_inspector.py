@@ -187,6 +187,22 @@ def test_too_many_holes_are_unknown_where_depth_is_used(
     assert unused.depth_valid_fraction == pytest.approx(1 - share, abs=0.02)
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(1000, "millimetres"), (0.001, "metres that were")])
+def test_depth_in_another_unit_is_unknown_where_depth_is_used(
+    tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform, factor: float, unit: str
+) -> None:
+    frame = make_frame(streams=("rgb", "depth"))
+    assert frame.depth_scale_m is not None
+    wrong = replace(frame, depth_scale_m=frame.depth_scale_m * factor)
+    used = Inspector(tiny_bundle, "rgbd", answers(-9.0), belt_from_camera=tiny_belt).inspect(wrong)
+    assert used is not None
+    assert used.decision == "unknown"
+    assert f"m; are these {unit}" in used.reason
+    unused = Inspector(tiny_bundle, "rgb", answers(-9.0)).inspect(wrong)
+    assert unused is not None
+    assert unused.decision == "good"
+
+
 def test_a_blind_gate_does_not_pass_for_an_empty_belt(
     tiny_bundle: Bundle, make_frame: MakeFrame, tiny_belt: Transform
 ) -> None:

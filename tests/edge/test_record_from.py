@@ -263,7 +263,7 @@ def test_bad_input_is_named_and_leaves_nothing(tmp_path: Path) -> None:
 def test_rgbd_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    cv2.imwrite(str(folder / "depth_0.png"), np.ones((24, 32), np.uint16))
+    cv2.imwrite(str(folder / "depth_0.png"), np.full((24, 32), 500, np.uint16))
     with pytest.raises(BadInputError, match="--intrinsics"):
         record_from(folder, tmp_path / "out.db3")
     (folder / "lens.json").write_text(json.dumps({**LENS, "width_px": 33}))
@@ -296,7 +296,11 @@ def test_depth_in_metres_keeps_a_tenth_of_a_millimetre(tmp_path: Path) -> None:
     known = depth > 0
     np.testing.assert_allclose(depth[known] * scale_m, z[known], atol=5.1e-5)
     for wrong, named in (
-        (np.full((2, 2), 700.0), "millimetres"),
+        (
+            np.array([[412.0, 655.0], [500.0, 500.0]]),
+            r"depths of 412 to 655 m; are these millimetres\?",
+        ),
+        (np.full((2, 2), 7e-4), "are these metres that were read as millimetres"),
         (np.full((2, 2), -1.0), "metres"),
         (np.ones((2, 2), np.int64), "floating-point"),
         (np.ones(3), "2-D"),
@@ -304,6 +308,9 @@ def test_depth_in_metres_keeps_a_tenth_of_a_millimetre(tmp_path: Path) -> None:
         np.save(tmp_path / "w.npy", wrong)
         with pytest.raises(BadInputError, match=named):
             read_depth(tmp_path / "w.npy")
+    cv2.imwrite(str(tmp_path / "w.png"), np.ones((2, 2), np.uint16))  # metres, in whole numbers
+    with pytest.raises(BadInputError, match=r"depths of 0\.001 to 0\.001 m; are these metres"):
+        read_depth(tmp_path / "w.png")
     np.save(tmp_path / "p.npy", np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(BadInputError, match="not a plain array"):
         read_depth(tmp_path / "p.npy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,3 +239,25 @@ def test_a_map_that_no_device_has_memory_for_is_refused(
     path.write_bytes(good_model().SerializeToString())
     with pytest.raises(GraphError, match=r"anomaly_map is .*1 to 268,435,456 elements"):
         lint_graph(path, INPUTS, outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape", "wanted"),
+    [
+        ("groups", "float32", (1, 8, 3), "float32 (1, N, N, 3)"),
+        ("centres", "float32", (1, 8, 4), "float32 (1, N, 3)"),
+        ("nn_index", "float32", (1, 64, 3), "int32 (1, N, 3)"),
+        ("nn_weight", "float32", (2, 64, 3), "float32 (1, N, 3)"),
+    ],
+)
+def test_an_input_of_another_kind_than_the_contract_names(
+    name: str, dtype: str, shape: tuple[int, ...], wanted: str, tmp_path: Path
+) -> None:
+    model = good_model()
+    odd = TensorSpec.model_validate({"name": name, "dtype": dtype, "shape": shape})
+    model.graph.input.extend(interface((odd,)))
+    path = tmp_path / "rgbd.fp32.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(GraphError, match=re.escape(f"input {name} is {dtype} {shape}, the ")) as e:
+        lint_graph(path, [*INPUTS, odd], OUTPUTS)
+    assert wanted in str(e.value)

@@ -150,3 +150,22 @@ def test_what_a_manifest_may_not_say(
     with pytest.raises(ValidationError) as refused:
         Manifest.model_validate(document)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(16, True), (17, False)])
+def test_groups_have_the_size_that_the_steps_say(document: Document, size: int, fits: bool) -> None:
+    mode = document["modes"]["rgb"]
+    mode["preprocess"] = {
+        "steps": [
+            {"step": "cloud"},
+            {"step": "sample_points", "n_points": 32},
+            {"step": "group", "size": 16},
+        ],
+        "tensors": ["groups"],
+    }
+    mode["inputs"] = [{"name": "groups", "dtype": "float32", "shape": [1, 32, size, 3]}]
+    if fits:
+        assert Manifest.model_validate(document).modes["rgb"].inputs[0].shape[2] == size
+        return
+    with pytest.raises(ValidationError, match=r"preprocess makes \(1, 32, 16, 3\)"):
+        Manifest.model_validate(document)

@@ -95,7 +95,9 @@ def test_groups_are_metres_from_their_centre_and_weights_sum_to_one() -> None:
         "nn_index": ((480, 3), "int32"),
         "nn_weight": ((480, 3), "float32"),
     }
-    np.testing.assert_allclose(made["centres"], xyz[valid != 0][chosen], atol=5.1e-6)
+    np.testing.assert_allclose(
+        np.asarray(made["centres"], float), xyz[valid != 0][chosen], atol=5.1e-6
+    )
     assert not np.asarray(made["groups"])[:, 0].any()  # a centre is the nearest to itself
     nearest, _ = find_nearest(points, points[chosen], 8)
     np.testing.assert_allclose(

@@ -157,9 +157,9 @@ def test_random_groups_belong_together(has_cloud: bool) -> None:
     valid = (rng.random((12, 12)) > 0.3).astype(np.uint8)
     xyz = (rng.random((12, 12, 3)) * valid[..., None]).astype(np.float32)
     chosen = sample_farthest(grid_points(xyz, valid), 16)
-    grouped = group_points(xyz, valid, chosen, 8)
-    whole = {"xyz": xyz, "valid": valid} if has_cloud else {}
-    like: Tensors = {name: array[None] for name, array in {**whole, **grouped}.items()}
+    whole: Tensors = {"xyz": xyz, "valid": valid} if has_cloud else {}
+    arrays = {**whole, **group_points(xyz, valid, chosen, 8)}
+    like: Tensors = {name: array[None] for name, array in arrays.items()}
     for made in random_inputs(like, seed=0):
         assert {n: (a.shape, a.dtype) for n, a in made.items()} == {
             n: (a.shape, a.dtype) for n, a in like.items()
@@ -169,8 +169,8 @@ def test_random_groups_belong_together(has_cloud: bool) -> None:
         assert not made["groups"][0, :, 0].any()
         assert (made["centres"] != like["centres"]).any()
         if has_cloud:
-            again = sample_farthest(grid_points(made["xyz"][0], valid), 16)  # type: ignore[arg-type]
-            centres = made["xyz"][0][valid != 0][again]
+            cloud = made["xyz"][0].astype(np.float32)
+            centres = cloud[valid != 0][sample_farthest(grid_points(cloud, valid), 16)]
             np.testing.assert_allclose(made["centres"][0], centres, atol=5.1e-6)
 
 

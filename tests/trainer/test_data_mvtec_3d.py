@@ -164,7 +164,8 @@ def misordered(xyz: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda xyz: xyz * 1000, "is it in millimetres"),
+        (lambda xyz: xyz * 1000, r"depths of 5\d\d to 5\d\d m; are these millimetres\?"),
+        (lambda xyz: xyz / 1000, r"0\.000\d+ m; are these metres that were read as millimetres"),
         (lambda xyz: -xyz, "is it in millimetres"),
         (lambda xyz: xyz * 0, "only 0 pixels were measured"),
         (misordered, "no lens explains"),

@@ -34,6 +34,8 @@ app = typer.Typer(
     "holds pictures of good parts.\n\n"
     "Exit status: 0 done, 1 a fault, 2 bad input (the message says what to do), 130 interrupted.",
 )
+prepare_app = typer.Typer(no_args_is_help=True, help="Offline steps over published data.")
+app.add_typer(prepare_app, name="prepare")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -230,6 +232,25 @@ def pretrain(
     origin = teacher.origin
     out.print(f"learnt from: {origin.name}, {origin.licence}", markup=False, soft_wrap=True)
     out.print(f"teacher: {to} ({teacher.sha256[:16]})", soft_wrap=True)
+
+
+@prepare_app.command("mvtec3d")
+def prepare_mvtec3d(
+    data: Annotated[
+        Path, typer.Argument(help="One category of MVTec 3D-AD, or the folder of all of them.")
+    ],
+    to: Annotated[Path, typer.Option("--out", help="Another folder, never the data's own.")],
+) -> None:
+    """Remove the plane and all but the largest cluster, as published methods do, into a new folder.
+
+    An interrupted run given the same --out continues.
+    """
+    from loupe_trainer.prepare_mvtec_3d import prepare_mvtec_3d
+    from loupe_trainer.progress import open_progress
+
+    with _continuing():
+        n_exposures = prepare_mvtec_3d(data, to, open_progress())
+    out.print(f"prepared: {n_exposures} exposures in {to}", markup=False, soft_wrap=True)
 
 
 @app.command()

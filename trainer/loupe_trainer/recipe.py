@@ -32,7 +32,15 @@ else:
     import tomli as tomllib
 
 ReaderName = Literal[
-    "auto", "folder", "jsonl", "magnetic_tile", "mvtec_3d", "mvtec_loco", "recording", "visa"
+    "auto",
+    "folder",
+    "jsonl",
+    "magnetic_tile",
+    "mvtec_3d",
+    "mvtec_loco",
+    "pothole",
+    "recording",
+    "visa",
 ]
 MAX_SEED = 2**32 - 1  # what every generator of random numbers takes
 LEAST_RATE = 1e-6  # of false rejects: three million good parts would have to carry it

@@ -58,6 +58,8 @@ def categories(root: Path) -> dict[str, Path]:
 def _reader_of_folder(place: Path) -> ReaderName:
     if (place / "groups.csv").is_file():
         return "magnetic_tile"
+    if (place / "index.csv").is_file() and (place / "good" / "disp").is_dir():
+        return "pothole"
     if (place / "train" / "good" / "rgb").is_dir():
         return "mvtec_3d"
     if (place / "train" / "good").is_dir():

@@ -19,6 +19,7 @@ from loupe_trainer.data.magnetic_tile import magnetic_tile_items
 from loupe_trainer.data.mvtec import mvtec_loco_items
 from loupe_trainer.data.mvtec_3d import Mvtec3dSet
 from loupe_trainer.data.picture_set import PictureSet
+from loupe_trainer.data.pothole import PotholeSet
 from loupe_trainer.data.recording import RecordingSet
 from loupe_trainer.data.visa import visa_items
 from loupe_trainer.errors import DataError
@@ -41,7 +42,7 @@ class Reading:
     Attributes:
         reader: `auto` looks at the place.
         part_pattern: For folders.
-        streams: Of a recording or of MVTec 3D-AD, those that gate and mode need.
+        streams: Of a recording, MVTec 3D-AD or the potholes, those that gate and mode need.
         gate: Tells the parts of a recording without labels apart.
         belt_from_camera: For a gate by height; None takes the recording's own.
     """
@@ -65,6 +66,8 @@ def open_data(place: Path, how: Reading) -> DataSet:
         return RecordingSet.open(place, how.streams, how.gate, how.belt_from_camera)
     if reader == "mvtec_3d":
         return Mvtec3dSet.open(place, how.streams)
+    if reader == "pothole":
+        return PotholeSet.open(place, how.streams)
     if reader == "folder":
         return PictureSet(tuple(folder_items(place, how.part_pattern)))
     return PictureSet(tuple(LISTERS[reader](place)))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from loupe_calibration.errors import CalibrationError
 from loupe_calibration.intrinsics import Intrinsics, project
+from loupe_calibration.units import doubt_units
 from loupe_trainer.errors import DataError
 
 DEPTH_UNIT_M = 0.00005  # rounding by 25 um is below what structured light resolves; 3.3 m at most
@@ -46,8 +47,11 @@ def read_scan(path: Path) -> Scan:
     Raises:
         DataError: Not such a file, not in metres, or not what one camera can see.
     """
-    xyz_m = _read(path)
+    xyz_m = read_cloud(path).astype(np.float64)
     z_m = np.where(np.isfinite(xyz_m).all(axis=-1), xyz_m[..., 2], 0.0)
+    doubt = doubt_units(z_m)
+    if doubt:
+        raise DataError(f"{path}: {doubt} A cloud is in metres")
     farthest_m = np.iinfo(np.uint16).max * DEPTH_UNIT_M
     if z_m.max() > farthest_m or z_m.min() < 0:
         raise DataError(
@@ -58,7 +62,12 @@ def read_scan(path: Path) -> Scan:
     return Scan(depth, _fit_lens(path, xyz_m, depth > 0))
 
 
-def _read(path: Path) -> npt.NDArray[np.float64]:
+def read_cloud(path: Path) -> npt.NDArray[np.float32]:
+    """Read a cloud as it is, (H, W, 3) x, y and z.
+
+    Raises:
+        DataError: Not a TIFF of three 32-bit floating-point channels.
+    """
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise DataError(f"{path}: missing, or not a TIFF that can be read; extract it again")
@@ -67,7 +76,7 @@ def _read(path: Path) -> npt.NDArray[np.float64]:
             f"{path}: a cloud has three channels of 32-bit floating point, this is "
             f"{stored.dtype} {stored.shape}"
         )
-    return stored[..., ::-1].astype(np.float64)  # OpenCV turns the order of any three channels
+    return stored[..., ::-1].astype(np.float32)  # OpenCV turns the order of any three channels
 
 
 def _fit_lens(
