@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-import io
+import tempfile
 import warnings
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -33,15 +34,15 @@ def make(kind: str) -> Vit:
 
 
 def export(network: nn.Module, picture: torch.Tensor) -> onnx.ModelProto:
-    file = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        file = Path(folder) / "vit.onnx"
         for message in ("You are using the legacy TorchScript", "The feature will be removed"):
             warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
         torch.onnx.export(
             network, (picture,), file, dynamo=False, opset_version=17,
             input_names=["picture"], output_names=["described"],
         )  # fmt: skip
-    model = onnx.load_from_string(file.getvalue())
+        model = onnx.load(file)
     return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
 
@@ -101,7 +102,7 @@ def test_half_arithmetic_stays_close_at_large_residuals() -> None:
     """Torch's own half precision, at the size of DINO's residuals: no overflow, small error."""
     vit, picture = make("dino"), torch.rand(1, 3, 32, 48) * 255
     with torch.no_grad():
-        vit.class_token += 200
+        vit.class_token.add_(200)
         described = copy.deepcopy(vit).half()(picture)
     assert described.dtype == torch.float32
     assert described.isfinite().all()

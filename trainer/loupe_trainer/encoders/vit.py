@@ -72,7 +72,7 @@ class Vit(nn.Module):
             first = first + self.positions[:, :1]
             patches = patches + self.positions[:, 1:]
         prefix = torch.cat((first, self.registers), dim=1)
-        if not torch.jit.is_tracing():  # a graph takes one picture, and computes no shapes
+        if not torch.onnx.is_in_onnx_export():  # a graph takes one picture, and computes no shapes
             prefix = prefix.expand(patches.shape[0], -1, -1)
         return torch.cat((prefix, patches), dim=1)
 

@@ -57,7 +57,8 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Turn queries or keys, (B, heads, tokens, head)."""
         full = x.float()
-        first, second = full.chunk(2, dim=-1)
+        half = self.cosine.shape[-1] // 2
+        first, second = full[..., :half], full[..., half:]
         turned = torch.cat((-second, first), dim=-1)
         return (full * self.cosine.float() + turned * self.sine.float()).to(x.dtype)
 
@@ -75,10 +76,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give (B, tokens, C)."""
         n_tokens, n_heads, head = self._shape
-        query, key, value = (
-            part.reshape(-1, n_tokens, n_heads, head).transpose(1, 2)
-            for part in self.qkv(x).chunk(3, dim=-1)
-        )
+        three = self.qkv(x).reshape(-1, n_tokens, 3, n_heads, head).permute(2, 0, 3, 1, 4)
+        query, key, value = three[0], three[1], three[2]
         if self.rotary is not None:
             query, key = self.rotary(query), self.rotary(key)
         # Scaled before the product, which is the smaller number in half precision.
