@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from loupe_models.bundle import load_bundle
+from loupe_models.manifest import Mode
 from loupe_trainer import cli
 from loupe_trainer.benchmark_summary import NOTHING, Row, Summary, exit_status, summary_document
 from loupe_trainer.data.item import Item
@@ -320,6 +321,16 @@ def test_a_published_mean_stands_beside_all_of_its_categories_only() -> None:
     assert document["n_failed"] == 1
     own = Summary("r", "m", "rgb", rows[:1], None, ())
     assert summary_document([own])["dataset"] is None
+
+
+def test_a_table_of_categories_for_each_mode() -> None:
+    modes: tuple[Mode, ...] = ("rgb", "depth")
+    rows = [Row("bolt", measured=Figures(0.9, None)), Row("nut", error="no", exit_status=2)]
+    both = [Summary("r", "m", mode, rows, None, ()) for mode in modes]
+    document = summary_document(both)
+    assert set(document) == {"modes"}
+    assert document["modes"] == {s.mode: summary_document([s]) for s in both}
+    assert exit_status(both) == 2
 
 
 # Training pictures of each category as published, 3,629 in all.

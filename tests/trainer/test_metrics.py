@@ -5,9 +5,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy import ndimage
 
 from loupe_trainer.metrics import area_under_curve, image_auroc, pixel_metrics
+from loupe_trainer.metrics_table import RANKED, RATES, metrics_table
+from loupe_trainer.summary import document
 
 
 @pytest.mark.parametrize(
@@ -113,3 +116,17 @@ def test_au_pro_equals_the_slow_reference(seed: int, levels: int) -> None:
     truth = np.concatenate([m.ravel() for m in masks])
     wins = scores[truth][:, None] - scores[~truth][None]
     assert got.pixel_auroc == pytest.approx(((wins > 0) + 0.5 * (wins == 0)).mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize("modes", [("rgb",), ("rgb", "depth", "rgbd")])
+def test_the_table_fits_a_terminal_of_80_columns(modes: tuple[str, ...]) -> None:
+    names = [key for _, key, _ in RANKED] + list(RATES)
+    numbers: dict[str, object] = dict.fromkeys(names, 0.123456)
+    numbers |= {f"{name}_interval": [0.1, 0.2] for name in names}
+    told = document({m: {"mode": m, "seed": 0, "parts": numbers, **numbers} for m in modes})
+    console = Console(width=300)
+    with console.capture() as drawn:
+        console.print(metrics_table(told))
+    lines = drawn.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("0.100–0.200" in line for line in lines) >= len(names)

@@ -1,8 +1,8 @@
 """Several modes in one recipe, one run and one bundle."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,36 +11,28 @@ import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
-from rich.console import Console
 
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
 from loupe_edge.engines import open_engine
-from loupe_edge.pictures import read_rgb
 from loupe_edge.proof import prove
 from loupe_edge.replay import replay, station_for
 from loupe_models.bundle import load_bundle
-from loupe_models.errors import FrameError
-from loupe_models.frame import CameraTime, Frame, Label, Rect
-from loupe_models.gate import ByColour, ByHeight, GateSpec
+from loupe_models.frame import CameraTime, Frame, Label
+from loupe_models.gate import ByColour, ByHeight
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, RemoveBelt, Resize
 from loupe_trainer import methods
-from loupe_trainer.cache import cache_tensors
-from loupe_trainer.data.item import Item
 from loupe_trainer.errors import DataError, ParityError, RecipeError, RunError
 from loupe_trainer.evaluating import evaluate_bundle
-from loupe_trainer.golden import GoldenRule, spoil
 from loupe_trainer.learn import read_learnt
-from loupe_trainer.methods import get_method
 from loupe_trainer.methods.base import Detector, Samples
-from loupe_trainer.metrics_table import metrics_table
 from loupe_trainer.progress import Progress, SilentProgress
-from loupe_trainer.recipe import load_recipe, parse_recipe
+from loupe_trainer.recipe import load_recipe
 from loupe_trainer.run import RunFolder
 from loupe_trainer.train import train
-from loupe_trainer.views import View, Views, make_views
+from loupe_trainer.views import make_views
 
 QUIET = SilentProgress()
 SIDE = 32
@@ -233,16 +225,12 @@ def test_one_bundle_serves_three_modes(run: RunFolder) -> None:
         assert contract.threshold.n_parts == len(learnt.modes[mode].part_scores) >= 29
         assert {g.decision for g in contract.golden} == {"good", "defect"}
         assert max(prove(bundle, mode, open_engine(bundle, mode)).errors) <= 1e-6
-    assert len({bundle.mode(mode).threshold.value for mode in ALL}) == 3
+    assert bundle.mode("rgb").threshold.value != bundle.mode("depth").threshold.value
     assert isinstance(bundle.mode("rgb").gate.occupied, ByColour)
     assert isinstance(bundle.mode("depth").gate.occupied, ByHeight)
-
-
-def test_a_golden_frame_holds_only_what_its_mode_looks_at(run: RunFolder) -> None:
-    bundle = load_bundle(run.bundle)
-    held = {m: {(g.rgb is not None, g.depth is not None) for g in bundle.mode(m).golden}
-            for m in ALL}  # fmt: skip
-    assert held == {"rgb": {(True, False)}, "depth": {(False, True)}, "rgbd": {(True, True)}}
+    # A golden frame holds only what its mode looks at: the proof runs where the other is dead.
+    held = {m: {(g.rgb is None, g.depth is None) for g in bundle.mode(m).golden} for m in ALL}
+    assert held == {"rgb": {(False, True)}, "depth": {(True, False)}, "rgbd": {(False, False)}}
 
 
 def test_metrics_of_several_modes_are_laid_out_by_mode(run: RunFolder) -> None:
@@ -286,32 +274,15 @@ def test_one_mode_keeps_the_plain_layout(run: RunFolder, unseen: Path, tmp_path:
     assert "The bundle also serves rgb, rgbd" in page
 
 
-def test_the_table_fits_a_terminal_of_80_columns(run: RunFolder) -> None:
-    metrics = json.loads((run.evaluation / "metrics.json").read_text())
-    for told in (metrics, metrics["modes"]["rgb"]):
-        wide = Console(width=300)
-        with wide.capture() as drawn:
-            wide.print(metrics_table(told))
-        lines = drawn.get().splitlines()
-        assert max(map(len, lines)) <= 80
-        assert any("image AUROC" in line for line in lines)
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    for i in range(4):
-        for kind in ("good", "stain"):
-            frame = exposure(700 + i, kind)
-            assert frame.rgb is not None
-            file = tmp_path / "pictures" / "test" / kind / f"{i}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(file), frame.rgb[..., ::-1])
-    for i in range(80):
-        rgb = exposure(800 + i).rgb
-        assert rgb is not None
-        file = tmp_path / "pictures" / "train" / "good" / f"{i}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(file), rgb[..., ::-1])
+    kinds = {"train/good": (800, 80), "test/good": (700, 4), "test/stain": (710, 4)}
+    for place, (first, n) in kinds.items():
+        (tmp_path / "pictures" / place).mkdir(parents=True)
+        for seed in range(first, first + n):
+            rgb = exposure(seed, place.split("/")[1]).rgb
+            assert rgb is not None
+            assert cv2.imwrite(str(tmp_path / "pictures" / place / f"{seed}.png"), rgb[..., ::-1])
     return tmp_path / "pictures"
 
 
@@ -339,8 +310,9 @@ def test_replay_gives_the_answers_of_the_evaluation(
     evaluate_bundle(run.bundle, unseen, tmp_path / "e", None, QUIET)
     lines = (tmp_path / "e" / "decisions.jsonl").read_text().splitlines()
     told = {(d["mode"], d["part_id"]): d for d in map(json.loads, lines)}
+    belt = unseen.with_suffix(".belt.json")
     for mode in ALL:
-        verdicts = list(replay(station_for(run.bundle, unseen, mode=mode)))
+        verdicts = list(replay(station_for(run.bundle, unseen, mode=mode, belt=belt)))
         assert len(verdicts) == 12
         for verdict in verdicts:
             assert verdict.mode == mode
@@ -409,161 +381,22 @@ def test_modes_that_nothing_joins_are_refused(recipe: Path) -> None:
     assert tuple(joined.modes) == ("rgb", "depth")
 
 
-def test_a_mode_that_a_method_does_not_serve(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="modes: efficientad serves rgb, not 'depth'"):
-        get_method("efficientad", {}, 0, tmp_path, ("rgb", "depth"))
-
-
-# --- What a mode is given -----------------------------------------------------------------------
-
-
-class Frames:
-    """Frames that are there already, as a data set."""
-
-    belt_from_camera = None
-
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self._frames = frames
-        self.items = [Item(f"{i}", f"p{i}", "good", Path("f")) for i in range(len(frames))]
-        self.files: Mapping[str, Path] = {}
-
-    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
-        yield from ((item, self._frames[int(item.key)]) for item in items)
-
-    def mask(self, item: Item) -> None: ...
-
-
-def views_of(
-    gates: Mapping[Mode, GateSpec], specs: Mapping[Mode, PreprocessSpec], belt: Transform = BELT
-) -> Views:
-    modes = {
-        mode: View(gate=gates.get(mode, GateSpec()), preprocess=spec, belt_from_camera=belt)
-        for mode, spec in specs.items()
-    }
-    widest = View(gate=GateSpec(), preprocess=spec_of("rgbd"), belt_from_camera=belt)
-    return Views(modes=modes, widest=widest)
-
-
-SPECS: Mapping[Mode, PreprocessSpec] = {mode: spec_of(mode) for mode in ALL}
-
-
-@pytest.fixture(scope="module")
-def real_frames(real_data: Path) -> list[Frame]:
-    """Structured light over a heap of parts: metres, holes and all, beside its colour."""
-    folder = real_data / "rgbd_real" / "clutter_phoxi_dex-net_4.0"
-    frames = []
-    for i in range(5):
-        rgb = np.ascontiguousarray(read_rgb(folder / f"color_{i}.png")[::2, ::2])
-        with np.load(folder / f"depth_m_{i}.npz") as held:
-            depth_m = held["depth"]
-        height, width = depth_m.shape
-        depth = (depth_m / UNIT_M).round().astype(np.uint16)
-        lens = Intrinsics(width, height, 552.5, 552.5, 255.5, 191.75)
-        frames.append(Frame(i, 0, CameraTime(i, "system"), rgb, depth, UNIT_M, lens))
-    assert all(0.2 < (f.depth > 0).mean() < 1 for f in frames if f.depth is not None)
-    return frames
-
-
-def test_on_real_frames_a_mode_gets_the_very_bytes_of_the_widest(
-    real_frames: list[Frame], tmp_path: Path
-) -> None:
-    below = belt_from_camera((0.0, 0.0, -1.0), (0.0, 0.0, 1.2))
-    views, data = views_of({}, SPECS, below), Frames(real_frames)
-    samples = cache_tensors(tmp_path / "c", data, data.items, views, "0" * 64, QUIET)
-    assert tuple(samples[0]) == TENSORS["rgbd"]
-    assert 0 < samples[0]["valid"].mean() < 1
+def test_seeds_are_told_mode_by_mode(run: RunFolder, unseen: Path, tmp_path: Path) -> None:
+    others = []
+    for seed in ("6", "7"):
+        other = tmp_path / seed
+        shutil.copytree(run.bundle, other)
+        document = json.loads((other / "manifest.json").read_text())
+        document["provenance"]["seed"] = int(seed)
+        (other / "manifest.json").write_text(json.dumps(document))
+        others.append(other)
+    metrics = evaluate_bundle(run.bundle, unseen, tmp_path / "e", None, QUIET, others)
+    modes = metrics["modes"]
+    assert isinstance(modes, dict)
     for mode in ALL:
-        own = samples.of_mode(data.items, mode, TENSORS[mode])
-        assert len(own) == 5
-        for i, frame in enumerate(real_frames):
-            alone = views.modes[mode].tensors(frame)
-            assert alone is not None
-            assert tuple(own[i]) == tuple(alone) == TENSORS[mode]
-            for name, array in alone.items():
-                assert own[i][name].dtype == array.dtype
-                assert own[i][name].tobytes() == samples[i][name].tobytes() == array.tobytes()
-
-
-def test_modes_whose_tensors_differ_are_refused(tmp_path: Path) -> None:
-    odd = {**SPECS, "depth": spec_of("depth", 24)}
-    data = Frames([exposure(i) for i in range(4)])
-    with pytest.raises(RecipeError, match="mode depth: its preprocessing makes another xyz"):
-        cache_tensors(tmp_path / "c", data, data.items, views_of({}, odd), "0" * 64, QUIET)
-
-
-def test_each_mode_is_calibrated_on_what_its_own_gate_sees(tmp_path: Path) -> None:
-    flat = exposure(1)
-    assert flat.depth is not None
-    flat = replace(flat, depth=np.full_like(flat.depth, 5200))  # a sheet of paper: no height
-    data = Frames([exposure(0), flat, exposure(2)])
-    gates: Mapping[Mode, GateSpec] = {"depth": GateSpec(occupied=ByHeight())}
-    views = views_of(gates, SPECS)
-    samples = cache_tensors(tmp_path / "c", data, data.items, views, "0" * 64, QUIET)
-    assert [i.key for i in samples.of(data.items).items] == ["0", "2"]  # learnt by all together
-    assert [len(samples.of_mode(data.items, m, TENSORS[m])) for m in ALL] == [3, 2, 3]
-
-
-def test_a_frame_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
-    data = Frames([exposure(0), replace(exposure(1), depth=None)])
-    with pytest.raises(DataError, match="f, 1: the bundle looks at depth") as refused:
-        cache_tensors(tmp_path / "c", data, data.items, views_of({}, SPECS), "0" * 64, QUIET)
-    assert isinstance(refused.value.__cause__, FrameError)
-
-
-def test_a_part_without_colour_is_spoiled_in_depth() -> None:
-    rule = GoldenRule(views_of({}, SPECS).modes["depth"], None, 0.0, 0.0)  # type: ignore[arg-type]
-    frame = rule.less_unused(exposure(0))
-    assert frame.rgb is None
-    assert frame.depth is not None
-    frame = replace(frame, depth=np.where(np.eye(48, 64) > 0, 0, frame.depth).astype(np.uint16))
-    spoiled = [s.depth.astype(int) for s in spoil(frame, Rect(8, 6, 48, 36)) if s.depth is not None]
-    assert len(spoiled) == 15
-    assert frame.depth is not None
-    moved = [frame.depth.astype(int) - s for s in spoiled]
-    assert all((m >= 0).all() for m in moved)  # nearer, and holes stay holes
-    assert [int(m.max()) for m in moved[:5]] == sorted(int(m.max()) for m in moved[:5])
-    assert moved[4].max() == 300  # 3 cm
-    assert not any(m[:6].any() or m[42:].any() for m in moved)
-
-
-# --- Recipes ------------------------------------------------------------------------------------
-
-BASE: Mapping[str, object] = {"name": "r", "method": "m"}
-HEIGHT = {"occupied": {"by": "height"}}
-COLOUR = {"occupied": {"by": "colour", "belt_rgb": [0, 0, 0]}}
-
-
-@pytest.mark.parametrize(
-    ("keys", "says"),
-    [
-        ({"modes": []}, "modes: "),
-        ({"modes": ["rgb", "rgb"]}, "each mode may be named once"),
-        ({"mode": "depth"}, r'mode: write modes = \["depth"\] instead'),
-        ({"modes": ["rgb", "ir"]}, "modes.1"),
-        ({"gates": {"depth": {}}}, "'depth' is not among modes"),
-        ({"modes": ["rgb", "rgbd"], "gate": HEIGHT}, "the gate of rgb looks at depth"),
-        ({"modes": ["rgb", "depth"], "gate": COLOUR}, "the gate of depth looks at rgb"),
-        (
-            {"modes": ["rgb", "depth"], "gates": {"depth": {"region_px": [0, 0, 9, 9]}}},
-            r"depth looks at \(0, 0, 9, 9\), that of rgb at the whole picture",
-        ),
-        (
-            {"modes": ["rgb", "rgbd"], "preprocess": {"steps": []}},
-            "several modes take the method's own",
-        ),
-    ],
-)
-def test_recipes_of_modes_that_do_not_go_together(keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(RecipeError, match=says):
-        parse_recipe({**BASE, **keys}, "r.toml")
-
-
-def test_streams_are_those_of_all_modes() -> None:
-    def streams(**keys: object) -> tuple[str, ...]:
-        return parse_recipe({**BASE, **keys}, "r.toml").streams
-
-    assert streams(modes=["depth", "rgb"]) == ("rgb", "depth")
-    assert streams(modes=["rgb"]) == ("rgb",)
-    assert streams(modes=["rgb"], gates={"rgb": HEIGHT}) == ("rgb", "depth")
-    assert streams(modes=["depth"], gate=COLOUR) == ("rgb", "depth")
-    assert streams(modes=["depth"], gate=COLOUR, gates={"depth": HEIGHT}) == ("depth",)
+        told = modes[mode]["over_seeds"]
+        assert told["seeds"] == [5, 6, 7]
+        assert told["frames"]["image_auroc"]["values"] == [modes[mode]["image_auroc"]] * 3
+    assert (tmp_path / "e" / "seed-6" / "metrics.json").exists()
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert page.count("<h3>Over 3 seeds</h3>") == 3

@@ -1,11 +1,13 @@
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loupe_edge.camera_settings import Stream
 from loupe_models.manifest import Mode
 from loupe_trainer.errors import RecipeError
-from loupe_trainer.recipe import Recipe, load_recipe
+from loupe_trainer.recipe import Recipe, load_recipe, parse_recipe
 
 MINIMAL = 'name = "r"\nmethod = "efficientad"\n'
 
@@ -107,3 +109,44 @@ def test_shipped_recipes_are_valid(repository: Path) -> None:
     for file in files:
         recipe = load_recipe(Path(file))
         assert recipe.method == "efficientad"
+
+
+BASE: Mapping[str, object] = {"name": "r", "method": "m"}
+HEIGHT = {"occupied": {"by": "height"}}
+COLOUR = {"occupied": {"by": "colour", "belt_rgb": [0, 0, 0]}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"modes": []}, "modes: "),
+        ({"modes": ["rgb", "rgb"]}, "each mode may be named once"),
+        ({"mode": "depth"}, r'mode: write modes = \["depth"\] instead'),
+        ({"modes": ["rgb", "ir"]}, "modes.1"),
+        ({"gates": {"depth": {}}}, "'depth' is not among modes"),
+        ({"modes": ["rgb", "rgbd"], "gate": HEIGHT}, "the gate of rgb looks at depth"),
+        ({"modes": ["rgb", "depth"], "gate": COLOUR}, "the gate of depth looks at rgb"),
+        (
+            {"modes": ["rgb", "depth"], "gates": {"depth": {"region_px": [0, 0, 9, 9]}}},
+            r"depth looks at \(0, 0, 9, 9\), that of rgb at the whole picture",
+        ),
+        (
+            {"modes": ["rgb", "rgbd"], "preprocess": {"steps": []}},
+            "several modes take the method's own",
+        ),
+    ],
+)
+def test_recipes_of_modes_that_do_not_go_together(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        parse_recipe({**BASE, **keys}, "r.toml")
+
+
+def test_streams_are_those_of_all_modes() -> None:
+    def streams(**keys: object) -> tuple[str, ...]:
+        return parse_recipe({**BASE, **keys}, "r.toml").streams
+
+    assert streams(modes=["depth", "rgb"]) == ("rgb", "depth")
+    assert streams(modes=["rgb"]) == ("rgb",)
+    assert streams(modes=["rgb"], gates={"rgb": HEIGHT}) == ("rgb", "depth")
+    assert streams(modes=["depth"], gate=COLOUR) == ("rgb", "depth")
+    assert streams(modes=["depth"], gate=COLOUR, gates={"depth": HEIGHT}) == ("depth",)

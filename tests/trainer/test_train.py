@@ -19,7 +19,7 @@ from loupe_models.preprocess import Tensors
 from loupe_models.scoring import score_unit
 from loupe_trainer.cache import Samples
 from loupe_trainer.data.item import Item
-from loupe_trainer.errors import DataError, RunError, SplitError
+from loupe_trainer.errors import DataError, RunError, SplitError, WeightsError
 from loupe_trainer.evaluating import evaluate_bundle
 from loupe_trainer.outcomes import Outcome, part_outcomes, rates
 from loupe_trainer.progress import SilentProgress
@@ -116,14 +116,42 @@ def _interrupt(*_: object) -> None:
 def test_another_recipe_or_other_data_do_not_mix_with_a_run(
     run: RunFolder, mvtec_folder: Path, plain_folder: Path, recipe_file: Path
 ) -> None:
-    with pytest.raises(RunError, match="another recipe \\(seed differ"):
+    with pytest.raises(RunError, match=r"another recipe \(seed was 5, is 6\)"):
         train(recipe_file, run.path, QUIET, mvtec_folder, {"seed": "6"})
+    changed = {"fit.roi": "mask.png", "split.fit": "0.4", "split.seed": "1"}
+    says = r"fit\.roi was absent, is .mask\.png.; split\.fit was 0\.3, is 0\.4; .* and 1 more\)"
+    with pytest.raises(RunError, match=says):
+        train(recipe_file, run.path, QUIET, mvtec_folder, changed | {"threshold.at_worst": "0.2"})
     with pytest.raises(RunError, match="the data changed"):
         train(recipe_file, run.path, QUIET, plain_folder)
     (run.path.parent / "full").mkdir()
     (run.path.parent / "full" / "holiday.txt").write_text("sun")
     with pytest.raises(RunError, match="holds other things"):
         train(recipe_file, run.path.parent / "full", QUIET, mvtec_folder)
+
+
+def test_a_run_that_is_refused_before_it_learns_gives_its_folder_up(
+    spots: CountsFits, plain_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    settings = {"method": "efficientad", "fit.teacher": "absent.safetensors"}
+    with pytest.raises(WeightsError, match="absent"):
+        train(recipe_file, tmp_path / "run", QUIET, plain_folder, settings)
+    assert not (tmp_path / "run").exists()
+    train(recipe_file, tmp_path / "run", QUIET, plain_folder)
+    assert spots.fits == 1
+
+
+def test_a_run_that_has_learnt_keeps_its_folder_when_it_is_refused(
+    run: RunFolder, mvtec_folder: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DataError("gone")
+
+    monkeypatch.setattr("loupe_trainer.train.cache_tensors", refuse)
+    with pytest.raises(DataError, match="gone"):
+        train(recipe_file, run.path, QUIET, mvtec_folder)
+    assert run.read()["data_sha256"]
+    assert load_bundle(run.bundle).manifest.id == "spots"
 
 
 def test_a_file_that_the_recipe_names_belongs_to_the_run(

@@ -6,7 +6,7 @@ cache/             preprocessed tensors, by hash
 checkpoints/       the method's resumable state, never shipped
 metrics.jsonl      one line a log event, appended
 looks/             held-out good parts as the networks see them while they learn
-export/            the graph, the calibration scores, parity
+export/            each mode's graph, its calibration scores, parity
 bundle/            what is shipped
 evaluation/        metrics.json, decisions.jsonl, report.html
 .loupe.lock        held by whoever is at work here; the kernel lets go of it when that one dies
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from loupe_calibration.errors import BadInputError
 from loupe_models.atomic import BEFORE, write_text
 from loupe_models.strict_json import loads
 from loupe_trainer.errors import RunError
@@ -33,6 +34,7 @@ from loupe_trainer.places import require_folder
 
 LOCK = ".loupe.lock"
 HALF_MADE = (".run.json.*", ".export.*", ".bundle.*", ".evaluation.*")  # what a kill leaves behind
+ABSENT, SEVERAL = "absent", 3  # how a missing key reads, and how many a message names
 LIBRARIES = ("numpy", "opencv-python-headless", "torch", "onnx", "onnxruntime")
 
 
@@ -178,6 +180,22 @@ class RunFolder:
         }
         write_text(file, json.dumps(document, indent=1) + "\n")
 
+    @contextmanager
+    def released_if_refused(self) -> Iterator[None]:
+        """Give the folder up again where bad input ends a run before it has learnt anything.
+
+        A mended recipe is another recipe: it could not have the folder otherwise.
+        """
+        was_claimed = (self.path / "run.json").exists()
+        try:
+            yield
+        except BadInputError:
+            has_learnt = any(self.path.glob("checkpoints/*")) or self.export.exists()
+            if not was_claimed and not has_learnt:
+                for name in ("run.json", "split", "cache", "checkpoints"):
+                    _remove_if_there(self.path / name)
+            raise
+
     def read(self) -> dict[str, object]:
         """Give what `claim` wrote.
 
@@ -215,7 +233,7 @@ class RunFolder:
         if known != dict(config):
             keys = _differing(known if isinstance(known, dict) else {}, config)
             raise RunError(
-                f"{self.path} holds a run of another recipe ({keys} differ); "
+                f"{self.path} holds a run of another recipe ({keys}); "
                 f"give --out a new folder, or delete this one"
             )
         if before.get("data_sha256") != data_sha256:
@@ -230,6 +248,11 @@ def _remove(left: Path) -> None:
         shutil.rmtree(left)
     else:
         left.unlink()
+
+
+def _remove_if_there(left: Path) -> None:
+    if left.exists():
+        _remove(left)
 
 
 def _is_logged_by(line: str, step: int) -> bool:
@@ -261,5 +284,20 @@ def versions() -> dict[str, str]:
 
 
 def _differing(before: Mapping[str, object], now: Mapping[str, object]) -> str:
-    keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    return ", ".join(keys)
+    """Name the keys that differ, as a recipe writes them, each with its values before and now."""
+    flat_before, flat_now = _flat(before), _flat(now)
+    keys = sorted({*flat_before, *flat_now})
+    differ = [k for k in keys if flat_before.get(k, ABSENT) != flat_now.get(k, ABSENT)]
+    told = [f"{k} was {flat_before.get(k, ABSENT)}, is {flat_now.get(k, ABSENT)}" for k in differ]
+    more = f"; and {len(told) - SEVERAL} more" if len(told) > SEVERAL else ""
+    return "; ".join(told[:SEVERAL]) + more
+
+
+def _flat(config: Mapping[str, object], within: str = "") -> dict[str, str]:
+    told: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            told |= _flat(value, f"{within}{key}.")
+        else:
+            told[f"{within}{key}"] = json.dumps(value, ensure_ascii=False)
+    return told

@@ -52,10 +52,10 @@ def train(
     run = RunFolder(out or Path("runs") / recipe.name)
     with run.lock():
         plan = make_plan(recipe, recipe_file, place, progress)
-        run.claim(public_config(recipe), recipe_file, plan.place, plan.data_sha256)
-        write_split(run.split, plan.split, plan.index.sha256)
-        samples = _samples(plan, run, progress)
-        learnt = learn(plan, samples, run, progress)
+        with run.released_if_refused():
+            run.claim(public_config(recipe), recipe_file, plan.place, plan.data_sha256)
+            write_split(run.split, plan.split, plan.index.sha256)
+            learnt = learn(plan, _samples(plan, run, progress), run, progress)
         bundle = load_bundle(run.bundle) if run.bundle.exists() else export(plan, run, learnt)
         if plan.split.test:
             evaluate_into(run.evaluation, bundle, recipe.modes, _exam(plan), progress)

@@ -13,6 +13,7 @@ from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
 from loupe_trainer.compute import autocast, open_device, place
 from loupe_trainer.errors import TrainingError
+from loupe_trainer.interrupts import held_interrupts
 from loupe_trainer.optimisation import adam, descend, learning_rate
 from loupe_trainer.progress import Progress
 from loupe_trainer.teachers.config import PretrainConfig
@@ -51,7 +52,10 @@ def distil(
     optimiser = adam(network.parameters(), config.lr, config.weight_decay)
     settings = config.resumed_with | {"backbone_sha256": backbone.whose.sha256}
     step = load_checkpoint(checkpoint, {"teacher": network}, optimiser, settings)
-    with progress.task("distilling the backbone", config.steps, step) as task:
+    with (
+        held_interrupts() as held,
+        progress.task("distilling the backbone", config.steps, step) as task,
+    ):
         while step < config.steps:
             large = _draw(corpus, config, np.random.default_rng((config.seed, step)))
             target = (guide(large.to(device)) - mean) / std
@@ -62,9 +66,13 @@ def distil(
                 raise TrainingError(f"the loss is not finite at step {step}; lower lr")
             descend(loss, optimiser, learning_rate(config.lr, step, config.steps))
             step += 1
-            if step % config.checkpoint_every == 0 and step < config.steps:
+            is_stopped = held.is_asked
+            is_due = step % config.checkpoint_every == 0 and step < config.steps
+            if is_due or is_stopped:
                 save_checkpoint(checkpoint, step, {"teacher": network}, optimiser, settings)
             task.advance(note=f"loss {loss.item():.3f}")
+            if is_stopped:
+                raise KeyboardInterrupt
     bare = teacher_network(config.shape)
     bare.load_state_dict(network.state_dict())
     return bare

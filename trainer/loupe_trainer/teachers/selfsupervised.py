@@ -25,6 +25,7 @@ from torch import Tensor
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
 from loupe_trainer.compute import autocast, open_device, place, unplace
 from loupe_trainer.errors import TrainingError
+from loupe_trainer.interrupts import held_interrupts
 from loupe_trainer.optimisation import adam, descend, learning_rate
 from loupe_trainer.progress import Progress
 from loupe_trainer.teachers.config import PretrainConfig
@@ -69,7 +70,10 @@ def train_selfsupervised(
     pictures = [corpus.picture(rng, PICTURE_PX, PICTURE_PX) for _ in range(config.n_pictures)]
     trained, settings = {"teacher": network}, config.resumed_with
     step = load_checkpoint(checkpoint, trained, optimiser, settings, rng)
-    with progress.task("learning to describe patches", config.steps, step) as task:
+    with (
+        held_interrupts() as held,
+        progress.task("learning to describe patches", config.steps, step) as task,
+    ):
         while step < config.steps:
             patches = draw_patches(pictures, config.batch, rng).to(device)
             with autocast(device):
@@ -79,9 +83,13 @@ def train_selfsupervised(
                 raise TrainingError("the teacher's loss is not finite; lower pretrain.lr")
             descend(loss, optimiser, learning_rate(config.lr, step, config.steps))
             step += 1
-            if step % config.checkpoint_every == 0 and step < config.steps:
+            is_stopped = held.is_asked
+            is_due = step % config.checkpoint_every == 0 and step < config.steps
+            if is_due or is_stopped:
                 save_checkpoint(checkpoint, step, trained, optimiser, settings, rng)
             task.advance(note=f"loss {loss.item():.3f}")
+            if is_stopped:
+                raise KeyboardInterrupt
     return unplace(network)
 
 

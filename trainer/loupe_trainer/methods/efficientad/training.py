@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
 from loupe_trainer.compute import autocast
 from loupe_trainer.errors import TrainingError
+from loupe_trainer.interrupts import held_interrupts
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.config import EfficientAdConfig
 from loupe_trainer.methods.efficientad.frozen import FrozenSides
@@ -102,20 +103,26 @@ def train(
     schedule.run.rewind(step)
     for module in networks.trained.values():
         module.train()
-    with progress.task("learning good parts", config.steps, step) as task:
+    with (
+        held_interrupts() as held,
+        progress.task("learning good parts", config.steps, step) as task,
+    ):
         while step < config.steps:
             torch.manual_seed(step_seed(schedule.seed, step))  # for dropout, whatever ran before
             losses = step_losses(networks, source.draw(step), frozen, config.hard_quantile)
             lr = learning_rate(config.lr, step, config.steps, config.decay_from)
             descend(losses.total, optimiser, lr)
             step += 1
+            is_stopped = held.is_asked
             if step % config.log_every == 0 or step == config.steps:
                 _log(schedule.run, step, losses.floats())
-            if step % config.checkpoint_every == 0 or step == config.steps:
+            if step % config.checkpoint_every == 0 or step == config.steps or is_stopped:
                 save_checkpoint(file, step, networks.trained, optimiser, schedule.settings)
             if schedule.look is not None and schedule.look.is_due(step):
                 schedule.look.draw(step)
             task.advance(note=f"loss {losses.total.item():.3f}")
+            if is_stopped:
+                raise KeyboardInterrupt
     for module in networks.trained.values():
         module.eval()
 
