@@ -42,7 +42,10 @@ class Filling:
         checkpoint = self.run.checkpoints / f"coreset-{kind}.safetensors"
         rows = select_coreset(candidates, self.config.share, self.seed, self.progress, checkpoint)
         chosen = torch.from_numpy(np.array(candidates[rows]))
-        return MemoryBank(chosen, self.config.n_dimensions, deviation=self.deviation)
+        n_dimensions = self.config.n_dimensions
+        if n_dimensions is not None and n_dimensions >= chosen.shape[1]:
+            n_dimensions = None
+        return MemoryBank(chosen, n_dimensions, deviation=self.deviation)
 
 
 def deviation_of(features: Features, n_frames: int) -> float:

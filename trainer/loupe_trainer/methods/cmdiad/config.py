@@ -109,11 +109,12 @@ class BankConfig(_Strict):
 
     Attributes:
         share: Of all tokens of the frames for it, chosen as far apart as can be.
-        n_dimensions: Principal axes of the tokens that are searched; None searches at full width.
+        n_dimensions: Principal axes of the tokens that are searched, where they have more; None
+            searches at full width.
     """
 
     share: float = Field(default=0.02, gt=0, le=1)
-    n_dimensions: int | None = Field(default=None, ge=1, le=4096)
+    n_dimensions: int | None = Field(default=128, ge=1, le=4096)
 
 
 class CmdiadConfig(_Strict):

@@ -24,7 +24,6 @@ from loupe_trainer.methods.cmdiad.features import kept_features, weights_key
 from loupe_trainer.methods.cmdiad.hallucination import Direction, Hallucination
 from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion
 from loupe_trainer.methods.cmdiad.kinds import (
-    DIRECTION,
     MAIN,
     Modality,
     TokenKind,
@@ -98,12 +97,14 @@ class Learning:
         shown = self.progress.track(material.for_fusion, f"fusion of {mode}")
         tokens = ([material.tokens(kind, np.array([i])) for kind in kinds] for i in shown)
         fit_fusion(judge, tokens, self.seed)
-        rgb, depth = self.encoders.rgb, self.encoders.depth
-        if mode == "rgbd" and rgb is not None and depth is not None:
-            return RgbdDetector(rgb, depth, judge)
-        imagined = taught.get(DIRECTION[mode])
+        depth = self.encoders.depth
         if mode == "rgb":
-            return RgbDetector(self.encoders.of("rgb"), imagined, judge)
+            return RgbDetector(self.encoders.of("rgb"), taught.get("depth_from_rgb"), judge)
+        if depth is None:
+            raise TypeError(f"nobody asked for an encoder of depth, which {mode} needs")
+        if mode == "rgbd":
+            return RgbdDetector(self.encoders.of("rgb"), depth, judge)
+        imagined = taught.get("rgb_from_depth")
         return DepthDetector(depth, imagined, judge, mode_tensors(self.config, mode))
 
     def _with(
