@@ -41,8 +41,8 @@ clear_px = 2
 [fit]
 size_px = 48
 fusion_share = 0.3
-rgb = { channels = 32, depth = 2, steps = 20 }
-depth = { n_points = 128, group_size = 24, steps = 40 }
+rgb = { channels = 32, depth = 1, steps = 8 }
+depth = { n_points = 128, group_size = 16, steps = 30 }
 distillation = { epochs = 4, batch = 8 }
 bank = { share = 0.3 }
 """
@@ -51,7 +51,7 @@ bank = { share = 0.3 }
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("belt") / "good.db3"
-    simulate(Scenario(n_parts=24, seed=1, width_px=160, height_px=120), path, lambda *_: None)
+    simulate(Scenario(n_parts=18, seed=1, width_px=160, height_px=120), path, lambda *_: None)
     return path
 
 
