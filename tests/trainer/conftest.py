@@ -53,6 +53,9 @@ class Spots:
     def preprocess(self, mode: Mode) -> PreprocessSpec:  # noqa: ARG002
         return PreprocessSpec(steps=(Crop(), Resize(width_px=SIDE, height_px=SIDE)))
 
+    def learnt_from(self) -> None:
+        """Nothing but what the mode takes."""
+
     def fit(
         self,
         samples: Samples,

@@ -116,6 +116,9 @@ class ReliefMethod:
     def preprocess(self, mode: Mode) -> PreprocessSpec:
         return spec_of(mode)
 
+    def learnt_from(self) -> None:
+        """Nothing but what the modes take."""
+
     def fit(
         self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress  # noqa: ARG002
     ) -> Mapping[Mode, Detector]:  # fmt: skip

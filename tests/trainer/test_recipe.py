@@ -7,6 +7,7 @@ import pytest
 from loupe_edge.camera_settings import Stream
 from loupe_models.manifest import Mode
 from loupe_trainer.errors import RecipeError
+from loupe_trainer.methods import get_method
 from loupe_trainer.recipe import Recipe, load_recipe, parse_recipe
 
 MINIMAL = 'name = "r"\nmethod = "efficientad"\n'
@@ -112,7 +113,8 @@ def test_shipped_recipes_are_valid(repository: Path) -> None:
     assert {"folder.toml", "magnetic_tile.toml"} <= {f.name for f in files}
     for file in files:
         recipe = load_recipe(Path(file))
-        assert recipe.method == "efficientad"
+        method = get_method(recipe.method, recipe.fit, recipe.seed, file.parent, recipe.modes)
+        assert method.name == recipe.method
 
 
 BASE: Mapping[str, object] = {"name": "r", "method": "m"}

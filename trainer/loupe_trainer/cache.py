@@ -187,7 +187,7 @@ def _fill(making: Path, frames: Iterable[tuple[Item, Frame]], n: int, views: Vie
         seen = learnable(views, frame, item.key, item.source)
         if seen is None:
             continue
-        if len(keys) < N_COMPARED and len(views.modes) > 1:
+        if len(keys) < N_COMPARED and not views.are_one:
             views.require_equal(frame, seen)
         if not arrays:
             arrays = _allocate(making, seen.tensors, n)

@@ -265,8 +265,10 @@ def prepare_mvtec3d(
 
 @app.command()
 def backbones() -> None:
-    """List what a teacher can be distilled from, published teachers, and where to fetch them."""
+    """List what a teacher is distilled from, colour or depth described with, and where it is."""
     from loupe_trainer.backbones import BACKBONES
+    from loupe_trainer.encoders.point_weights import fetch_point_mae
+    from loupe_trainer.encoders.vit_published import fetch_lines
     from loupe_trainer.teachers.convert import PUBLISHED
 
     table = Table("--backbone", "what it is")
@@ -276,7 +278,10 @@ def backbones() -> None:
     out.print("Nothing is downloaded here. For `pretrain --backbone NAME --weights PLACE`:")
     lines = [f"{name}: {kind.fetch(None)}" for name, kind in sorted(BACKBONES.items())]
     teachers = [f"{teacher.name}: fetch {teacher.how_to_fetch()}" for teacher in PUBLISHED]
-    for line in [*lines, "", "For `pretrain --published FILE`:", *teachers]:
+    lines += ["", "For `pretrain --published FILE`:", *teachers]
+    lines += ["", "For depth in CMDIAD:", f"Point-MAE: {fetch_point_mae()}"]
+    lines += ["", "Vision transformers, to describe colour with:", *fetch_lines()]
+    for line in lines:
         out.print(line, markup=False, soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from loupe_trainer.methods import get_method
 from loupe_trainer.methods.base import Method
 from loupe_trainer.named_files import with_named_files
 from loupe_trainer.progress import Progress
-from loupe_trainer.recipe import Recipe
+from loupe_trainer.recipe import OF_MODE, Recipe
 from loupe_trainer.split import Split, split_parts
 from loupe_trainer.views import Views, make_views
 
@@ -54,8 +54,11 @@ def make_plan(recipe: Recipe, recipe_file: Path, place: Path | None, progress: P
     where = place_of(recipe, recipe_file, place)
     folder = recipe_file.parent
     method = get_method(recipe.method, recipe.fit, recipe.seed, folder, recipe.modes)
-    how = reading(recipe)
-    require_streams(where, how, {mode: recipe.streams_of(mode) for mode in recipe.modes})
+    how = reading(recipe, method)
+    learnt_from = how.streams if method.learnt_from() else ()
+    require_streams(
+        where, how, {mode: (*recipe.streams_of(mode), *learnt_from) for mode in recipe.modes}
+    )
     data = open_data(where, how)
     index = index_data(data, progress)
     try:
@@ -71,12 +74,17 @@ def make_plan(recipe: Recipe, recipe_file: Path, place: Path | None, progress: P
     return Plan(recipe, recipe_file, where, data, index, split, method, views)
 
 
-def reading(recipe: Recipe) -> Reading:
-    """Say how a recipe's data is to be read."""
+def reading(recipe: Recipe, method: Method) -> Reading:
+    """Say how a recipe's data is to be read: with the streams that are learnt from, too."""
+    spec = method.learnt_from()
+    needed = set(recipe.streams)
+    if spec is not None:
+        needed |= {"rgb"} if "rgb" in spec.tensors else set()
+        needed |= {"depth"} if spec.needs_depth else set()
     return Reading(
         recipe.data.reader,
         recipe.data.part_pattern,
-        recipe.streams,
+        tuple(stream for stream in OF_MODE["rgbd"] if stream in needed),
         recipe.gate_of(recipe.modes[0]),
         recipe.belt_from_camera,
     )

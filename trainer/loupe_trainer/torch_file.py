@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError  # only the name of the error: nothing is unpickled with it
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,16 +19,28 @@ COUNTER: Final = "num_batches_tracked"  # of batch normalisation; older files la
 DAMAGED: Final = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
 )  # fmt: skip
+# A number as NumPy 1 and 2 pickle it: that is how checkpoints keep their accuracy.
+_SCALAR: Final[Callable[..., Any]] = np.float64(0).__reduce__()[0]
+NUMBERS: Final[list[Callable[..., Any] | tuple[Callable[..., Any], str]]] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64)),
+]  # fmt: skip
 
 
-def read_state_dict(file: Path) -> dict[str, Tensor]:
+def read_state_dict(file: Path, within: Sequence[str] = ()) -> dict[str, Tensor]:
     """Read a state dict, in either of PyTorch's formats, into float32.
+
+    Args:
+        file: A state dict, or a training's checkpoint that holds one.
+        within: Under which name a checkpoint holds it; the first one that is there is taken.
 
     Raises:
         WeightsError: Missing, damaged, or more than a state dict.
     """
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        # A training's settings, names, plain values and accuracies often lie beside its weights.
+        with torch.serialization.safe_globals([Namespace, *NUMBERS]):
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(
             f"{file}: not a state dict. If it is a whole pickled network, that is code, and never "
@@ -38,6 +52,8 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{file}: not a whole PyTorch file ({reason}); fetch it again"
         ) from error
+    if isinstance(state, Mapping):
+        state = next((state[name] for name in within if name in state), state)
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):

@@ -67,13 +67,19 @@ class Views(BaseModel):
 
     Attributes:
         modes: What goes into the manifest, mode by mode.
-        widest: Makes the tensors of every mode in one go; the gate in it is not asked.
+        widest: Makes the tensors of every mode in one go, and what else is learnt from; the gate
+            in it is not asked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     modes: dict[Mode, View] = Field(min_length=1)
     widest: View
+
+    @property
+    def are_one(self) -> bool:
+        """Whether what is learnt from is made as the only mode makes it."""
+        return all(view.preprocess == self.widest.preprocess for view in self.modes.values())
 
     def seen(self, frame: Frame) -> Seen | None:
         """Gate in each mode and preprocess once; None where no gate sees a whole part."""
@@ -117,7 +123,8 @@ def make_views(recipe: Recipe, method: Method, belt: Transform | None) -> Views:
         mode: View(gate=recipe.gate_of(mode), preprocess=spec, belt_from_camera=belt)
         for mode, spec in specs.items()
     }
-    widest = View(gate=GateSpec(), preprocess=_widest(specs, method), belt_from_camera=belt)
+    spec = method.learnt_from() or _widest(specs, method)
+    widest = View(gate=GateSpec(), preprocess=spec, belt_from_camera=belt)
     return Views(modes=modes, widest=widest)
 
 
@@ -139,7 +146,7 @@ def learnable(views: Views, frame: Frame, key: str, place: Path) -> Seen | None:
     try:
         return views.seen(frame)
     except FrameError as error:
-        raise DataError(f"{place}, {key}: {error}") from error
+        raise DataError(f"{place}, {key}: {error}; mend it or leave the frame out") from error
 
 
 def _widest(specs: Mapping[Mode, PreprocessSpec], method: Method) -> PreprocessSpec:

@@ -80,17 +80,11 @@ def load_hugging_face(folder: Path, licence: str | None = None) -> HuggingFace:
         WeightsError: A file is missing, damaged, or not of a network that gives feature maps; or
             nobody says the licence.
     """
-    _check_files(folder)
-    normalise = _read_normalisation(folder / PREPROCESSING)
+    check_files(folder, fetch_hugging_face(folder))
+    normalise = read_normalisation(folder / PREPROCESSING)
     network = _load_network(folder)
     maps = find_maps(network, getattr(network.config, "patch_size", None), str(folder))
-    told = licence or _read_licence(folder / "README.md")
-    if told is None:
-        raise WeightsError(
-            f"{folder}: its README.md tells no licence of these weights; {SAY_LICENCE}"
-        )
-    whose = Whose(_name(folder.absolute()), told, file_sha256(folder / WEIGHTS))
-    return HuggingFace(network, maps, normalise, whose)
+    return HuggingFace(network, maps, normalise, whose_folder(folder, licence))
 
 
 def fetch_hugging_face(place: Path | None = None) -> str:
@@ -102,7 +96,12 @@ def fetch_hugging_face(place: Path | None = None) -> str:
     )
 
 
-def _check_files(folder: Path) -> None:
+def check_files(folder: Path, how_to_fetch: str) -> None:
+    """Make sure that a folder holds what is read of it.
+
+    Raises:
+        WeightsError: It does not; the message ends with `how_to_fetch`.
+    """
     if not folder.is_dir():
         raise WeightsError(f"{folder}: not a folder; give the one that holds {WEIGHTS}")
     if not (folder / WEIGHTS).is_file() and any(folder.glob("*.bin")):
@@ -116,11 +115,16 @@ def _check_files(folder: Path) -> None:
         if not (folder / name).is_file():
             raise WeightsError(
                 f"{folder}: no {name} in it; the folder must hold what the hub holds: "
-                f"{fetch_hugging_face(folder)}"
+                f"{how_to_fetch}"
             )
 
 
-def _read_normalisation(file: Path) -> Normalise:
+def read_normalisation(file: Path) -> Normalise:
+    """Read how a folder's pictures were normalised.
+
+    Raises:
+        WeightsError: It does not say.
+    """
     try:
         return _Preprocessing.model_validate_json(file.read_bytes()).normalise()
     except OSError as error:
@@ -156,6 +160,20 @@ def _load_network(folder: Path) -> Any:  # noqa: ANN401
         )
     network.requires_grad_(requires_grad=False)
     return network.eval()
+
+
+def whose_folder(folder: Path, licence: str | None = None) -> Whose:
+    """Tell whose weights a folder holds; `licence` is the user's word on it, which wins.
+
+    Raises:
+        WeightsError: Nobody says the licence.
+    """
+    told = licence or _read_licence(folder / "README.md")
+    if told is None:
+        raise WeightsError(
+            f"{folder}: its README.md tells no licence of these weights; {SAY_LICENCE}"
+        )
+    return Whose(_name(folder.absolute()), told, file_sha256(folder / WEIGHTS))
 
 
 def _read_licence(readme: Path) -> str | None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from loupe_models.manifest import Mode
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.base import Method
+from loupe_trainer.methods.cmdiad import open_cmdiad
 from loupe_trainer.methods.efficientad import open_efficientad
 
 Modes = Sequence[Mode]
 METHODS: Mapping[str, Callable[[Mapping[str, object], int, Path, Modes], Method]] = {
+    "cmdiad": open_cmdiad,
     "efficientad": open_efficientad,
 }
 

@@ -53,6 +53,13 @@ class Method(Protocol):
         """
         ...
 
+    def learnt_from(self) -> PreprocessSpec | None:
+        """Give what `fit` looks at where that is more than the modes asked for take together.
+
+        Its tensors are all of theirs, and come out the same. None where it is no more.
+        """
+        ...
+
     def fit(
         self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
     ) -> Mapping[Mode, Detector]:

@@ -77,6 +77,9 @@ class EfficientAd:
         resize = Resize(width_px=self._config.width_px, height_px=self._config.height_px)
         return PreprocessSpec(steps=(Crop(), resize))
 
+    def learnt_from(self) -> None:
+        """Nothing but what the mode itself takes."""
+
     def fit(
         self, samples: Samples, held_out: Samples, run: RunFolder, progress: Progress
     ) -> Mapping[Mode, Detector]:

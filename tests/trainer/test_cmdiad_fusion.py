@@ -1,0 +1,116 @@
+"""Fusion of banks: scikit-learn's one-class SVM as the linear map that it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.linear_model import SGDOneClassSVM
+
+from loupe_trainer.errors import DataError
+from loupe_trainer.methods.cmdiad import fusion as fusion_module
+from loupe_trainer.methods.cmdiad.fusion import LinearFusion, share_out
+
+
+def distances(n: int, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Of good parts to two banks whose scales differ."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.gamma(30, 0.5, n), rng.gamma(60, 0.002, n)], axis=1)
+
+
+def fitted(scores: npt.NDArray[Any], pixels: npt.NDArray[Any], seed: int = 42) -> LinearFusion:
+    fusion = LinearFusion(scores.shape[1])
+    fusion.fit(scores, pixels, seed)
+    return fusion
+
+
+def test_scores_rank_as_scikit_learns_do() -> None:
+    scores, others = distances(60), distances(200, seed=1)
+    fusion = fitted(scores, distances(1000))
+    medians = np.median(scores, axis=0)
+    svm = SGDOneClassSVM(nu=0.5, max_iter=1000, random_state=42).fit(scores / medians)
+    theirs = svm.score_samples(others / medians)
+    ours = np.array(
+        [fusion(torch.from_numpy(row).float(), torch.ones(1, 2, 1, 1))[1].item() for row in others]
+    )
+    np.testing.assert_allclose(ours / ours[0], theirs / theirs[0], rtol=1e-5)
+
+
+def test_both_banks_are_heard_whatever_their_scales() -> None:
+    fusion = fitted(distances(60), distances(1000))
+    in_medians = fusion.score_weights.numpy() * np.median(distances(60), axis=0)
+    assert in_medians.sum() == pytest.approx(1.0, rel=1e-5)
+    assert in_medians.min() > 0.3
+    assert fusion.notes == ()
+
+
+def test_maps_and_scores_have_their_own_weights() -> None:
+    fusion = fitted(distances(60), distances(1000)[:, ::-1])
+    maps = torch.rand(1, 2, 5, 7)
+    joined, score = fusion(torch.tensor([2.0, 3.0]), maps)
+    expected = torch.einsum("b,nbhw->nhw", fusion.map_weights, maps)[:, None]
+    torch.testing.assert_close(joined, expected)
+    torch.testing.assert_close(score, (fusion.score_weights * torch.tensor([2.0, 3.0])).sum()[None])
+
+
+def test_one_bank_is_only_rescaled() -> None:
+    scores = distances(60)[:, :1]
+    fusion = fitted(scores, scores)
+    assert fusion.score_weights.item() == pytest.approx(1 / np.median(scores))
+
+
+def test_a_constant_bank_is_named() -> None:
+    scores = distances(60)
+    scores[:, 1] = 2.0
+    fusion = fitted(scores, distances(1000))
+    assert fusion.notes == ("score: bank 1 answers the same for every good part",)
+    assert bool(torch.isfinite(fusion.score_weights).all())
+
+
+def test_weights_that_are_not_positive_are_left_out_and_said() -> None:
+    kept, notes = share_out(np.array([0.6, -0.2, 0.2]))
+    np.testing.assert_allclose(kept, [0.75, 0.0, 0.25])
+    assert notes == ["bank 1 got weight -0.2, so it is left out"]
+    kept, notes = share_out(np.array([-0.5, 0.0]))
+    np.testing.assert_allclose(kept, [0.5, 0.5])
+    assert notes == ["no bank got a positive weight, so all count alike"]
+
+
+def test_many_pixels_are_drawn_from_and_give_all_but_the_same_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = distances(40_000)
+    whole = fitted(distances(60), pixels)
+    monkeypatch.setattr(fusion_module, "MAX_PIXELS", 4000)
+    drawn = fitted(distances(60), pixels)
+    again = fitted(distances(60), pixels)
+    assert torch.equal(drawn.map_weights, again.map_weights)
+    torch.testing.assert_close(drawn.map_weights, whole.map_weights, rtol=0.05, atol=0.0)
+
+
+def test_parts_that_lie_in_the_bank_are_refused() -> None:
+    scores = distances(60)
+    scores[:40, 1] = 0.0
+    with pytest.raises(DataError, match=r"bank 1.*lie in the bank"):
+        fitted(scores, distances(100))
+
+
+def test_vectors_that_are_no_distances_are_refused() -> None:
+    for bad in (-1.0, np.nan):
+        scores = distances(60)
+        scores[3, 0] = bad
+        with pytest.raises(DataError, match="negative or not finite"):
+            fitted(scores, distances(100))
+    with pytest.raises(DataError, match="at least 2 of 2 banks"):
+        fitted(distances(1), distances(100))
+    with pytest.raises(DataError, match="at least 2 of 2 banks"):
+        fitted(distances(5), distances(100)[:, :1])
+
+
+def test_weights_stay_float32_in_a_half_copy() -> None:
+    fusion = fitted(distances(60), distances(1000))
+    weights = fusion.score_weights.clone()
+    assert torch.equal(fusion.half().score_weights, weights)

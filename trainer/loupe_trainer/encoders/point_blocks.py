@@ -1,0 +1,115 @@
+"""The transformer of Point-MAE: pre-norm blocks, and a learnt position before each of them.
+
+Pang et al., *Masked Autoencoders for Point Cloud Self-supervised Learning* (ECCV 2022), section 3.
+Names are the published checkpoint's. Softmax, LayerNorm and GELU's erf say that they are float32,
+whatever the rest of the graph is cast to.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+MLP_RATIO = 4
+POSITION_HIDDEN = 128
+
+
+class Norm32(nn.LayerNorm):
+    """LayerNorm in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis; gives the dtype it is given."""
+        scaled = nnf.layer_norm(
+            x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
+        )
+        return scaled.to(x.dtype)
+
+
+class Gelu32(nn.Module):
+    """GELU with the exact erf, in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the dtype it is given."""
+        return nnf.gelu(x.float()).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Softmax attention of every token to every token; queries, keys and values have no bias."""
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads, self.head_width = n_heads, width // n_heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take (B, G, width) and give the same shape."""
+        heads = self.qkv(x).unflatten(-1, (3, self.n_heads, self.head_width))
+        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, G, width)
+        alike = (query * self.head_width**-0.5) @ key.transpose(-2, -1)
+        shares = alike.float().softmax(-1).to(x.dtype)
+        mixed: Tensor = self.proj((shares @ value).transpose(1, 2).flatten(2))
+        return mixed
+
+
+class Mlp(nn.Module):
+    """Two layers with GELU between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, MLP_RATIO * width)
+        self.act = Gelu32()
+        self.fc2 = nn.Linear(MLP_RATIO * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take (B, G, width) and give the same shape."""
+        y: Tensor = self.fc2(self.act(self.fc1(x)))
+        return y
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind a LayerNorm and beside a shortcut; no DropPath."""
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.norm1 = Norm32(width)
+        self.attn = Attention(width, n_heads)
+        self.norm2 = Norm32(width)
+        self.mlp = Mlp(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take (B, G, width) and give the same shape."""
+        x = x + self.attn(self.norm1(x))
+        y: Tensor = x + self.mlp(self.norm2(x))
+        return y
+
+
+class Blocks(nn.Module):
+    """Blocks in a row; each sees the position anew."""
+
+    def __init__(self, depth: int, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, n_heads) for _ in range(depth))
+
+    def forward(self, x: Tensor, position: Tensor) -> list[Tensor]:
+        """Give what every block says, (B, G, width) each."""
+        said = []
+        for block in self.blocks:
+            x = block(x + position)
+            said.append(x)
+        return said
+
+
+def position_mlp(width: int) -> nn.Sequential:
+    """Make what turns a centre (…, 3) into a position (…, width)."""
+    return nn.Sequential(nn.Linear(3, POSITION_HIDDEN), Gelu32(), nn.Linear(POSITION_HIDDEN, width))
+
+
+def initialise(network: nn.Module) -> None:
+    """Draw weights as the authors do: truncated normal of 0.02, biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)

@@ -1,0 +1,105 @@
+"""Point-MAE's weights: the published checkpoint, and our own file of a trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from loupe_models.atomic import write_bytes
+from loupe_models.bundle import file_sha256
+from loupe_models.manifest import Backbone
+from loupe_trainer.encoders.point_encoder import PointEncoder
+from loupe_trainer.encoders.point_mae import PointMae
+from loupe_trainer.encoders.point_shape import Norm, PointShape
+from loupe_trainer.errors import WeightsError
+from loupe_trainer.published_weights import NOBODY_SAYS, PLACE
+from loupe_trainer.torch_file import fill, read_state_dict
+
+WHAT: Final = "Point-MAE"
+PUBLISHED_SHAPE: Final = PointShape()
+FILE: Final = "pretrain.pth"
+URL: Final = f"https://github.com/Pang-Yatian/Point-MAE/releases/download/main/{FILE}"
+PREFIX: Final = "MAE_encoder."
+METADATA_KEY: Final = "loupe_point_mae"
+
+
+def read_point_mae(
+    file: Path, licence: str = NOBODY_SAYS, shape: PointShape = PUBLISHED_SHAPE
+) -> tuple[PointMae, Backbone]:
+    """Read the encoder out of the authors' checkpoint; decoder and optimiser stay behind.
+
+    Args:
+        file: `pretrain.pth`, or a bare state dict with the same names.
+        licence: SPDX name. The authors' code is MIT; they say nothing of the weights, and what
+            these learnt from, ShapeNet, is for research.
+        shape: Its sizes, and how it is normalised.
+
+    Raises:
+        WeightsError: Missing (told what to fetch), damaged, or another network's.
+    """
+    if not file.is_file():
+        raise WeightsError(f"{file}: not there. To have {WHAT}, {fetch_point_mae(file)}")
+    network = PointMae(shape)
+    fill(network, _encoder(read_state_dict(file, within=("base_model",))), file, WHAT)
+    sha256 = file_sha256(file)
+    return network.eval(), Backbone(name=f"{WHAT}, {file.name}", licence=licence, sha256=sha256)
+
+
+def open_point_mae(file: Path, licence: str = NOBODY_SAYS, norm: Norm = "frame") -> PointEncoder:
+    """Open the published encoder in its published sizes, for 224 x 224 clouds.
+
+    Its running statistics are of objects that fill the unit sphere; clouds come in metres, and
+    with those statistics all groups look alike to it. The frame's own fit (decisions/0009).
+
+    Raises:
+        WeightsError: As `read_point_mae`.
+    """
+    shape = PUBLISHED_SHAPE.model_copy(update={"norm": norm})
+    return PointEncoder(*read_point_mae(file, licence, shape))
+
+
+def fetch_point_mae(place: Path | None = None) -> str:
+    """Say what to fetch, from where, and where to put it."""
+    return f"fetch {URL} (its authors publish no hash) to {place or PLACE / FILE}"
+
+
+def save_point_mae(path: Path, network: PointMae) -> None:
+    """Write a trained encoder, whole or not at all."""
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
+    write_bytes(path, save(tensors, {METADATA_KEY: network.shape.model_dump_json()}))
+
+
+def load_point_mae(path: Path) -> PointMae:
+    """Read what `save_point_mae` wrote.
+
+    Raises:
+        WeightsError: Missing, damaged, or something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = (file.metadata() or {}).get(METADATA_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path}: not a whole {WHAT} ({reason}); train it anew") from error
+    if told is None:
+        raise WeightsError(f"{path}: not a {WHAT} trained here; train one anew")
+    try:
+        network = PointMae(PointShape.model_validate_json(told))
+    except ValidationError as error:
+        raise WeightsError(f"{path}: {WHAT} of unknown sizes ({error}); train it anew") from error
+    fill(network, tensors, path, WHAT)
+    return network.eval()
+
+
+def _encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pick the encoder's weights, under our names; a bare one has no prefix to take off."""
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    inside = {k.removeprefix(PREFIX): v for k, v in plain.items() if k.startswith(PREFIX)}
+    return inside or plain

@@ -1,0 +1,141 @@
+"""The settings of CMDIAD: a recipe's `[fit]` section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from loupe_trainer.compute import DeviceName
+from loupe_trainer.methods.cmdiad.hallucination import Direction, Kind
+from loupe_trainer.published_weights import NOBODY_SAYS
+
+# The published rates; F2F and F2I have one for both directions.
+LEARNING_RATES: Final[dict[Kind, dict[Direction, float]]] = {
+    "f2f": {"depth_from_rgb": 5e-4, "rgb_from_depth": 5e-4},
+    "f2i": {"depth_from_rgb": 5e-4, "rgb_from_depth": 5e-4},
+    "i2f": {"depth_from_rgb": 2e-4, "rgb_from_depth": 3e-4},
+}
+MAX_STEPS: Final = 1_000_000
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RgbEncoderConfig(_Strict):
+    """What describes colour.
+
+    Attributes:
+        weights: A ViT: a folder from the Hugging Face hub, or DINO's own .pth; relative to the
+            recipe. None trains a tiny one on the good parts.
+        licence: SPDX name, for weights that do not say theirs.
+        channels: Of the tiny one's tokens.
+        depth: Blocks of the tiny one.
+        steps: Of the tiny one's training.
+    """
+
+    weights: Path | None = None
+    licence: str | None = Field(default=None, min_length=1)
+    channels: int = Field(default=128, ge=32, le=768, multiple_of=32)
+    depth: int = Field(default=4, ge=1, le=24)
+    steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+
+
+class DepthEncoderConfig(_Strict):
+    """What describes depth.
+
+    Attributes:
+        kind: `point_mae` groups the cloud, exactly as published; `surface` looks at the organized
+            cloud, without sampling or grouping, and is distilled from the former.
+        weights: Point-MAE's `pretrain.pth`; relative to the recipe. None trains a tiny one on the
+            good parts.
+        licence: SPDX name of the weights.
+        n_points: Centres sampled from the cloud.
+        group_size: Neighbours of each.
+        remove_belt: Whether what is not above the station's belt is left out; false for data
+            without a known belt, from which `loupe-trainer prepare` removed the plane.
+        steps: Of the tiny one's training.
+        surface_steps: Of the surface network's.
+    """
+
+    kind: Literal["point_mae", "surface"] = "point_mae"
+    weights: Path | None = None
+    licence: str = Field(default=NOBODY_SAYS, min_length=1)
+    n_points: int = Field(default=1024, ge=8, le=8192)
+    group_size: int = Field(default=128, ge=4, le=512)
+    remove_belt: bool = True
+    steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+    surface_steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+
+
+class DistillationConfig(_Strict):
+    """How one modality learns to speak for the other; the defaults are the paper's schedule.
+
+    Attributes:
+        kind: `f2f` from features to features, `i2f` from input to features, `f2i` from features
+            to input (depth only), `none` for banks of what is really seen alone.
+        paper: For `f2f`, the published form with its known faults: GELU on the output, and the
+            depth bank's mean and the colour bank's spread for all banks.
+        epochs: Passes over the frames.
+        batch: Frames a step.
+        lr: Adam's after the warm-up, a tenth of the epochs; None takes the published one.
+        log_every: Steps between lines of `metrics.jsonl`.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    kind: Kind = "f2f"
+    paper: bool = False
+    epochs: int = Field(default=100, ge=1, le=100_000)
+    batch: int = Field(default=32, ge=1, le=256)
+    lr: float | None = Field(default=None, gt=0, le=0.1)
+    log_every: int = Field(default=10, ge=1)
+    checkpoint_every: int = Field(default=50, ge=1)
+
+    @model_validator(mode="after")
+    def _paper_is_of_f2f(self) -> DistillationConfig:
+        if self.paper and self.kind != "f2f":
+            raise ValueError('paper = true is the published form of f2f: set kind = "f2f"')
+        return self
+
+    def rate(self, direction: Direction) -> float:
+        """Give Adam's rate."""
+        return LEARNING_RATES[self.kind][direction] if self.lr is None else self.lr
+
+
+class BankConfig(_Strict):
+    """What is kept of the good parts.
+
+    Attributes:
+        share: Of all tokens of the frames for it, chosen as far apart as can be.
+        n_dimensions: Principal axes of the tokens that are searched, where they have more; None
+            searches at full width.
+    """
+
+    share: float = Field(default=0.02, gt=0, le=1)
+    n_dimensions: int | None = Field(default=128, ge=1, le=4096)
+
+
+class CmdiadConfig(_Strict):
+    """How CMDIAD is trained.
+
+    Attributes:
+        size_px: Side of the square input of both modalities, a multiple of 8; depth is described
+            on a grid of a quarter of it.
+        fusion_share: Of the parts for fitting, kept out of the banks and of distillation: what the
+            fusion is fitted on must be new to both.
+    """
+
+    size_px: int = Field(default=224, ge=32, le=1024, multiple_of=8)
+    rgb: RgbEncoderConfig = RgbEncoderConfig()
+    depth: DepthEncoderConfig = DepthEncoderConfig()
+    distillation: DistillationConfig = DistillationConfig()
+    bank: BankConfig = BankConfig()
+    fusion_share: float = Field(default=0.2, gt=0, lt=1)
+    device: DeviceName = "cpu"
+
+    @property
+    def depth_side(self) -> int:
+        """Side of the grid on which depth is described: 56 of 224."""
+        return self.size_px // 4

@@ -1,0 +1,146 @@
+"""The frozen encoders of a run: read from published weights, or trained on the good parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from loupe_models.manifest import Backbone
+from loupe_models.preprocess import Tensors
+from loupe_trainer.encoders.point_encoder import PointEncoder
+from loupe_trainer.encoders.point_training import PointTraining, train_tiny_point_mae
+from loupe_trainer.encoders.point_weights import read_point_mae
+from loupe_trainer.encoders.surface_encoder import SurfaceEncoder
+from loupe_trainer.encoders.surface_training import SurfaceTraining, train_surface_encoder
+from loupe_trainer.encoders.vit import Vit
+from loupe_trainer.encoders.vit_tiny import TinyVitConfig, train_tiny_vit
+from loupe_trainer.encoders.vit_weights import open_vit
+from loupe_trainer.methods.cmdiad.config import CmdiadConfig
+from loupe_trainer.methods.cmdiad.kinds import Modality
+from loupe_trainer.methods.cmdiad.material import Material
+from loupe_trainer.progress import Progress
+from loupe_trainer.run import RunFolder
+
+DepthEncoder = PointEncoder | SurfaceEncoder
+TINY_VIT: Final = "tiny_vit.safetensors"
+TINY_POINT_MAE: Final = "tiny_point_mae.safetensors"
+N_CENTRED: Final = 32  # frames, of a thousand groups each
+SURFACE: Final = "surface.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """What describes colour and depth; None where nobody asks for it.
+
+    Attributes:
+        backbone: Whose weights they learnt from, or are.
+    """
+
+    rgb: Vit | None
+    depth: DepthEncoder | None
+    backbone: Backbone | None
+
+    def of(self, modality: Modality) -> nn.Module:
+        """Give one of them."""
+        found: nn.Module | None = self.rgb if modality == "rgb" else self.depth
+        if found is None:
+            raise TypeError(f"nobody asked for an encoder of {modality}")
+        return found
+
+    def inputs(
+        self, modality: Modality, material: Material, frames: npt.NDArray[np.intp]
+    ) -> tuple[Tensor, ...]:
+        """Give what an encoder takes of some frames."""
+        if modality == "rgb" or self.depth is None:
+            return (material.colour(frames),)
+        return tuple(material.tensors(frames, name) for name in self.depth.tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What encoders are opened with.
+
+    Attributes:
+        folder: What relative paths start from.
+        material: Good frames; the tiny ones learn from those for the banks.
+    """
+
+    config: CmdiadConfig
+    seed: int
+    folder: Path
+    material: Material
+    run: RunFolder
+    progress: Progress
+
+    def encoders(self, wanted: Sequence[Modality]) -> Encoders:
+        """Open or train what is asked for.
+
+        Raises:
+            WeightsError: Weights are missing, foreign or damaged; the message says what to do.
+        """
+        rgb = self._rgb() if "rgb" in wanted else None
+        exact = self._point_mae() if "depth" in wanted else None
+        origins = [e.origin for e in (rgb, exact) if e is not None and e.origin is not None]
+        surface = self.config.depth.kind == "surface" and exact is not None
+        depth = self._surface(exact) if surface and exact is not None else exact
+        return Encoders(rgb, depth, joined(origins))
+
+    def _rgb(self) -> Vit:
+        config, side = self.config.rgb, self.config.size_px
+        if config.weights is not None:
+            return open_vit(self.folder / config.weights, (side, side), config.licence)
+        tiny = TinyVitConfig(
+            channels=config.channels, depth=config.depth, steps=config.steps, seed=self.seed,
+            input_hw_px=(side, side), device=self.config.device,
+        )  # fmt: skip
+        pictures = [np.asarray(sample["rgb"], np.uint8)[0] for sample in self._samples()]
+        return train_tiny_vit(pictures, tiny, self.run.checkpoints / TINY_VIT, self.progress)
+
+    def _point_mae(self) -> PointEncoder:
+        config, side = self.config.depth, self.config.size_px
+        if config.weights is not None:
+            network, origin = read_point_mae(self.folder / config.weights, config.licence)
+        else:
+            training = PointTraining(steps=config.steps, seed=self.seed)
+            file = self.run.checkpoints / TINY_POINT_MAE
+            origin = None
+            network = train_tiny_point_mae(list(self._samples()), training, file, self.progress)
+        encoder = PointEncoder(
+            network, origin, (side, side), self.config.depth_side, config.n_points
+        )
+        if not self.config.distillation.paper:
+            encoder.centre(islice(self._samples(), N_CENTRED))
+        return encoder
+
+    def _surface(self, exact: PointEncoder) -> SurfaceEncoder:
+        training = SurfaceTraining(steps=self.config.depth.surface_steps, seed=self.seed)
+        file = self.run.checkpoints / SURFACE
+        samples = list(self._samples())
+        return train_surface_encoder(samples, exact, training, file, self.progress)
+
+    def _samples(self) -> Iterator[Tensors]:
+        material = self.material
+        return (material.samples[int(i)] for i in material.order[: material.n_for_banks])
+
+
+def joined(origins: Sequence[Backbone]) -> Backbone | None:
+    """Name several backbones as one: whoever ships the bundle owes all their licences.
+
+    The hash of several is that of their hashes, one a line, in the order of the names.
+    """
+    if len(origins) < 2:
+        return origins[0] if origins else None
+    lines = "".join(f"{origin.sha256}\n" for origin in origins)
+    return Backbone(
+        name=" + ".join(origin.name for origin in origins),
+        licence=" AND ".join(dict.fromkeys(origin.licence for origin in origins)),
+        sha256=hashlib.sha256(lines.encode()).hexdigest(),
+    )

@@ -1,0 +1,31 @@
+"""Constants that stay float32 when the network around them is copied to FP16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class KeepsFloat32(nn.Module):
+    """A module that some of whose buffers keep their float32 values through `half()`.
+
+    `.float()` in `forward` makes a computation float32; it does not bring back the digits that
+    `half()` took from a constant. Means, scales and weights need them.
+
+    Attributes:
+        float32_buffers: Names of those buffers; they still follow the module to another device.
+    """
+
+    float32_buffers: ClassVar[tuple[str, ...]] = ()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        kept = {name: getattr(self, name) for name in self.float32_buffers}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, values in kept.items():
+            moved: Tensor = getattr(self, name)
+            if moved.dtype != torch.float32:
+                setattr(self, name, values.to(moved.device))
+        return self

@@ -1,0 +1,73 @@
+"""From distances to a score and a map, as M3DM (arXiv 2303.00601) and CMDIAD publish them."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
+
+SIGMA_PX: Final = 4.0
+REACH_SIGMAS: Final = 4.0  # what lies farther out weighs less than 1e-4 together
+
+
+def reweight(distance: Tensor, to_neighbours: Tensor, n_channels: int) -> Tensor:
+    """Make a score of the farthest patch's distance by how lonely its nearest row is in the bank.
+
+    The published w = 1 - exp(s / sqrt(D)) / sum_j exp(t_j / sqrt(D)), times s, where t_j are the
+    distances from the same patch to the two rows next to its nearest one. The largest exponent is
+    taken off all of them first, so that nothing overflows. No row of the bank is nearer than s, so
+    t_j >= s and w lies between 1/2 (the three are equally far) and 1. A patch far from everything
+    has t_j - s of at most the rows' own spacing, so w keeps its range while s grows: large scores
+    stay in order, and grow as the distance does.
+
+    Args:
+        distance: (1,) float32, s.
+        to_neighbours: (m,) float32, t_j; m >= 1.
+        n_channels: D.
+
+    Returns:
+        (1,) float32.
+    """
+    root = math.sqrt(n_channels)
+    own, others = distance.float() / root, to_neighbours.float() / root
+    largest = torch.maximum(own, others.amax(dim=0, keepdim=True))
+    total = torch.exp(others - largest).sum(dim=0, keepdim=True)
+    return (1 - torch.exp(own - largest) / total) * distance
+
+
+class DistanceMap(KeepsFloat32):
+    """Bring patch distances to the network's input size: bilinear, then a Gaussian in float32.
+
+    The published blur goes through a picture of 256 grey levels; this one does not. The border is
+    continued with its own values, as there.
+    """
+
+    kernel: Tensor
+    row_at: Tensor
+    column_at: Tensor
+    float32_buffers = ("kernel",)
+
+    def __init__(self, size_hw: tuple[int, int], sigma_px: float = SIGMA_PX) -> None:
+        super().__init__()
+        self.size_hw = size_hw
+        reach_px = math.ceil(REACH_SIGMAS * sigma_px)
+        offsets_px = torch.arange(-reach_px, reach_px + 1, dtype=torch.float64)
+        weights = torch.exp(-0.5 * (offsets_px / sigma_px).square())
+        self.register_buffer("kernel", (weights / weights.sum()).float())
+        # Which row and column lies at each place once the border is continued.
+        for name, side in zip(("row_at", "column_at"), size_hw, strict=True):
+            places = torch.arange(-reach_px, side + reach_px).clamp(0, side - 1)
+            self.register_buffer(name, places)
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Give (1, 1, H, W) float32 for (1, 1, h, w)."""
+        size = list(self.size_hw)
+        large = nnf.interpolate(distances.float(), size, mode="bilinear", align_corners=False)
+        padded = large.index_select(2, self.row_at).index_select(3, self.column_at)
+        down = nnf.conv2d(padded, self.kernel.view(1, 1, -1, 1))
+        return nnf.conv2d(down, self.kernel.view(1, 1, 1, -1))
