@@ -31,6 +31,7 @@ from loupe_trainer.methods.base import Detector, Samples
 from loupe_trainer.progress import Progress, SilentProgress
 from loupe_trainer.recipe import load_recipe
 from loupe_trainer.run import RunFolder
+from loupe_trainer.summary import modes_of
 from loupe_trainer.train import train
 from loupe_trainer.views import make_views
 
@@ -143,7 +144,7 @@ def given(sample: Mapping[str, Any], mode: Mode) -> list[torch.Tensor]:
 
 
 def exposure(seed: int, kind: str = "good") -> Frame:
-    """A part on the belt; a `stain` shows in colour alone, a `dent` in depth alone."""
+    """A part on the belt; a `stain` shows in colour, a `dent` in depth alone."""
     rng = np.random.default_rng(seed)
     rgb = np.full((48, 64, 3), 20, np.uint8)
     depth = np.full((48, 64), 5200, np.uint16)
@@ -382,21 +383,18 @@ def test_modes_that_nothing_joins_are_refused(recipe: Path) -> None:
 
 
 def test_seeds_are_told_mode_by_mode(run: RunFolder, unseen: Path, tmp_path: Path) -> None:
-    others = []
-    for seed in ("6", "7"):
-        other = tmp_path / seed
+    others = [tmp_path / "6", tmp_path / "7"]
+    for other in others:
         shutil.copytree(run.bundle, other)
         document = json.loads((other / "manifest.json").read_text())
-        document["provenance"]["seed"] = int(seed)
+        document["provenance"]["seed"] = int(other.name)
         (other / "manifest.json").write_text(json.dumps(document))
-        others.append(other)
     metrics = evaluate_bundle(run.bundle, unseen, tmp_path / "e", None, QUIET, others)
-    modes = metrics["modes"]
-    assert isinstance(modes, dict)
-    for mode in ALL:
-        told = modes[mode]["over_seeds"]
+    for numbers in modes_of(metrics).values():
+        told = numbers["over_seeds"]
+        assert isinstance(told, dict)
         assert told["seeds"] == [5, 6, 7]
-        assert told["frames"]["image_auroc"]["values"] == [modes[mode]["image_auroc"]] * 3
+        assert told["frames"]["image_auroc"]["values"] == [numbers["image_auroc"]] * 3
     assert (tmp_path / "e" / "seed-6" / "metrics.json").exists()
     page = (tmp_path / "e" / "report.html").read_text()
     assert page.count("<h3>Over 3 seeds</h3>") == 3
