@@ -25,7 +25,10 @@ from loupe_models.errors import FrameError, ThresholdError
 from loupe_models.frame import CameraTime, Frame, Rect
 from loupe_models.manifest import Backbone, Mode
 from loupe_models.preprocess import PreprocessSpec, Tensors, preprocess
+from loupe_trainer.encoders import point_weights
 from loupe_trainer.encoders.point_encoder import PointEncoder
+from loupe_trainer.encoders.point_mae import PointMae
+from loupe_trainer.encoders.point_shape import PointShape
 from loupe_trainer.errors import RecipeError, SplitError
 from loupe_trainer.export import export_onnx
 from loupe_trainer.methods import get_method
@@ -393,3 +396,20 @@ def test_kill_9_in_either_direction_leads_to_the_same_losses_and_banks(tmp_path:
 
 if __name__ == "__main__":
     learn_slowly(Path(sys.argv[1]))
+
+
+def test_published_point_mae_runs_with_the_frames_own_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As decisions/0009 says: its running statistics are of objects as large as the unit sphere."""
+    small = PointShape(depth=2, width=24, n_heads=3, taps=(0, 1), hidden=8, local=16)
+    monkeypatch.setattr(point_weights, "PUBLISHED_SHAPE", small)
+    torch.save(PointMae(small).state_dict(), tmp_path / "bare.pth")
+    depth = {**TINY["depth"], "weights": str(tmp_path / "bare.pth")}
+    method = open_method("none", ("depth",), depth=depth)
+    run = RunFolder(tmp_path / "run")
+    detector = method.fit(samples_for(method, range(8)), [], run, QUIET)["depth"]
+    encoder = detector.get_submodule("encoder")
+    assert isinstance(encoder, PointEncoder)
+    assert encoder.shape.norm == "frame"
+    assert encoder.origin == method.backbone
