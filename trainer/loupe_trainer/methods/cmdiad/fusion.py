@@ -17,7 +17,7 @@ from sklearn.linear_model import SGDOneClassSVM
 from torch import Tensor
 
 from loupe_trainer.errors import DataError
-from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
+from loupe_trainer.precision import KeepsFloat32
 
 NU: Final = 0.5
 MAX_EPOCHS: Final = 1000
