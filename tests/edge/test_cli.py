@@ -354,6 +354,20 @@ def test_inspect_says_what_is_wrong_with_its_options(
     assert not (tmp_path / "out").exists()
 
 
+def test_inspect_says_what_serves_instead_where_a_bundle_has_no_rgb(
+    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(tiny_bundle.path, tmp_path / "deep")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["modes"]["rgb"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    told = call("inspect", bundle, picture, "--out", tmp_path / "out")
+    assert told.status == 2
+    assert "serves depth and rgbd, not rgb" in told.err
+    assert "loupe-edge replay --bundle" in told.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_full_disk_is_a_fault_that_names_the_file(
     call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path
 ) -> None:
