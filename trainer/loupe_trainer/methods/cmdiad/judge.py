@@ -15,7 +15,7 @@ from loupe_models.errors import ThresholdError
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion
 from loupe_trainer.methods.cmdiad.scoring import DistanceMap
-from loupe_trainer.methods.efficientad.quantiles import MapScale
+from loupe_trainer.methods.map_scale import MapScale
 from loupe_trainer.precision import KeepsFloat32
 
 MIN_RELATIVE_SPREAD: Final = 1e-6
