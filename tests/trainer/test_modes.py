@@ -384,8 +384,7 @@ def test_modes_that_nothing_joins_are_refused(recipe: Path) -> None:
 def test_seeds_are_told_mode_by_mode(run: RunFolder, unseen: Path, tmp_path: Path) -> None:
     others = []
     for seed in ("6", "7"):
-        other = tmp_path / seed
-        shutil.copytree(run.bundle, other)
+        other = shutil.copytree(run.bundle, tmp_path / seed)
         document = json.loads((other / "manifest.json").read_text())
         document["provenance"]["seed"] = int(seed)
         (other / "manifest.json").write_text(json.dumps(document))
@@ -398,5 +397,4 @@ def test_seeds_are_told_mode_by_mode(run: RunFolder, unseen: Path, tmp_path: Pat
         assert told["seeds"] == [5, 6, 7]
         assert told["frames"]["image_auroc"]["values"] == [modes[mode]["image_auroc"]] * 3
     assert (tmp_path / "e" / "seed-6" / "metrics.json").exists()
-    page = (tmp_path / "e" / "report.html").read_text()
-    assert page.count("<h3>Over 3 seeds</h3>") == 3
+    assert (tmp_path / "e" / "report.html").read_text().count("<h3>Over 3 seeds</h3>") == 3
