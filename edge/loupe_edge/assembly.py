@@ -22,7 +22,8 @@ from loupe_edge.proof import prove
 from loupe_edge.protocols import Camera, FrameInspector, Publisher
 from loupe_edge.publisher import ZmqPublisher
 from loupe_edge.service import Service
-from loupe_edge.station import Station, check_fit, required_streams
+from loupe_edge.station import Station
+from loupe_edge.station_fit import check_fit, required_streams
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.manifest import Mode
 

@@ -17,6 +17,7 @@ from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError, StationError
 from loupe_edge.exposures import Images, Sets, Shot, Source
 from loupe_edge.labels import Labels, read_labels
+from loupe_edge.loose_pairing import OTHER
 from loupe_edge.pairing import CameraCounters, sync_of
 from loupe_edge.realsense import RECORDED_BY, SdkObject, load_sdk, to_intrinsics, to_transform
 from loupe_edge.recording_file import Contents, read_contents
@@ -35,7 +36,7 @@ class RealSenseCamera:
     real time. With `record_to`, the SDK writes what a live camera sends into a `.db3` as well.
 
     Every frame has every stream of the settings, unless `required` names fewer: then a frame has
-    those, and of the others what there is; with none required it has at least one.
+    those, and of the others what there is; with none required it has at least one (decisions/0010).
     """
 
     def __init__(
@@ -252,9 +253,8 @@ class RealSenseCamera:
             )
 
     def _require_all_alive(self, contents: Contents) -> None:
-        others: dict[Stream, Stream] = {"rgb": "depth", "depth": "rgb"}
         for name in self._required:
-            other = others[name]
+            other = OTHER[name]
             if contents.n_alone[other] > RAGGED_FRAMES:
                 raise CameraError(
                     f"no {name} at the end of the recording, where {contents.n_alone[other]} "

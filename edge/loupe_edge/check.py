@@ -12,7 +12,8 @@ from rich.text import Text
 from loupe_edge.engines import open_engine
 from loupe_edge.places import check_places, told_of
 from loupe_edge.proof import ProofReport, prove
-from loupe_edge.station import Station, check_fit, load_station
+from loupe_edge.station import Station, load_station
+from loupe_edge.station_fit import check_fit
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.gate import GateSpec
 from loupe_models.manifest import Mode

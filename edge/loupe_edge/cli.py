@@ -12,17 +12,15 @@ import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from loupe_calibration.errors import BadInputError, LoupeError
 from loupe_calibration.os_errors import explained
-from loupe_edge.machine import MAX_THREADS, version
-
-if TYPE_CHECKING:
-    from loupe_models.manifest import Mode as ModeName
+from loupe_edge.arguments import AsJson, Bundle, Mode, Threads, as_mode, as_parts, as_streams
+from loupe_edge.machine import version
 
 app = typer.Typer(
     name="loupe-edge",
@@ -38,18 +36,6 @@ err = Console(stderr=True, highlight=False)
 
 STATION, PICTURES, MEASURE = "At the station", "Recordings and pictures", "This machine"
 
-MODES: tuple[ModeName, ...] = ("rgb", "depth", "rgbd")
-
-Bundle = Annotated[Path, typer.Option("--bundle", help="Folder with the bundle's manifest.json.")]
-Mode = Annotated[
-    str | None,
-    typer.Option(help="rgb, depth or rgbd; needed only where the bundle serves several."),
-]
-Threads = Annotated[
-    int, typer.Option(min=1, max=MAX_THREADS, help="CPU threads one inference may use.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
-
 
 def main() -> None:
     """Run the command line; a fault or bad input is one message, never a traceback."""
@@ -60,32 +46,6 @@ def main() -> None:
         told = explained(error) if isinstance(error, OSError) else error
         err.print(f"loupe-edge: {told}", style="red", markup=False, soft_wrap=True)
         sys.exit(told.exit_status)
-
-
-def _as_mode(said: str | None) -> ModeName | None:
-    modes: dict[str | None, ModeName | None] = {None: None, **{mode: mode for mode in MODES}}
-    if said not in modes:
-        raise BadInputError(f"--mode {said}: give rgb, depth or rgbd")
-    return modes[said]
-
-
-def _as_streams(said: str) -> tuple[str, ...]:
-    streams = tuple(word.strip() for word in said.split(","))
-    if not set(streams) <= {"rgb", "depth"}:
-        raise BadInputError(f"--streams {said}: give rgb, depth, or rgb,depth")
-    return streams
-
-
-def _as_parts(said: str | None) -> tuple[int, int] | None:
-    if said is None:
-        return None
-    first, _, end = said.partition(":")
-    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise BadInputError(
-            f"--depth-off {said}: give the first part without depth and the first with it again, "
-            f"such as 20:40"
-        )
-    return int(first), int(end)
 
 
 def _say_version(is_asked: bool) -> None:
@@ -190,12 +150,18 @@ def inspect(
 ) -> None:
     """Give plain pictures a verdict and an overlay each, without a camera.
 
-    The bundle is proved on this machine first.
+    They are judged in the bundle's mode rgb. The bundle is proved on this machine first.
 
     Example: `loupe-edge inspect bundle/ photographs/ --out inspected/`
     """
     from loupe_edge.engines import open_engine
-    from loupe_edge.inspect_pictures import VERDICTS, inspect_pictures, verdicts_table
+    from loupe_edge.inspect_pictures import (
+        MODE,
+        VERDICTS,
+        inspect_pictures,
+        require_colour,
+        verdicts_table,
+    )
     from loupe_edge.inspector import Inspector
     from loupe_edge.progress import progress
     from loupe_edge.proof import prove
@@ -203,13 +169,14 @@ def inspect(
     from loupe_models.gate import GateSpec
 
     loaded = load_bundle(bundle)
+    require_colour(loaded)
     with (
-        closing(open_engine(loaded, "rgb", threads=threads)) as engine,
+        closing(open_engine(loaded, MODE, threads=threads)) as engine,
         progress("inspecting") as report,
     ):
         gate = GateSpec() if whole else None
-        inspector = Inspector(loaded, "rgb", engine, gate=gate, threshold=threshold)
-        prove(loaded, "rgb", engine)
+        inspector = Inspector(loaded, MODE, engine, gate=gate, threshold=threshold)
+        prove(loaded, MODE, engine)
         verdicts = inspect_pictures(inspector, pictures, into, report)
     out.print(verdicts_table(verdicts))
     out.print(f"Overlays: {into / 'overlays'}   verdicts: {into / VERDICTS}", soft_wrap=True)
@@ -252,7 +219,7 @@ def simulate(  # noqa: PLR0913  (as many as there are options)
         seed=seed,
         width_px=width,
         height_px=height,
-        depth_off=_as_parts(depth_off),
+        depth_off=as_parts(depth_off),
     )
     with progress("simulating") as report:
         write_simulation(scenario, recording, report)
@@ -288,7 +255,7 @@ def replay(  # noqa: PLR0913  (as many as there are options)
     from loupe_edge.progress import progress
     from loupe_edge.replaying import Request, replayed
 
-    request = Request(bundle, recording, _as_mode(mode), station, publish, is_real_time=real_time)
+    request = Request(bundle, recording, as_mode(mode), station, publish, is_real_time=real_time)
     counts: Counter[str] = Counter()
     with progress("replaying") as report, closing(replayed(request)) as verdicts:
         for verdict in verdicts:
@@ -342,9 +309,7 @@ def record(
         with progress("recording") as report:
             n_frames = record_from(source, recording, intrinsics, report)
     else:
-        settings = CameraSettings.model_validate(
-            {"serial": serial, "streams": _as_streams(streams)}
-        )
+        settings = CameraSettings.model_validate({"serial": serial, "streams": as_streams(streams)})
         n_frames, counters = record_live(settings, recording, seconds)
         out.print(f"The camera dropped {counters.dropped_frames} frames.")
     out.print(f"Recording: {recording}, {n_frames} frames", soft_wrap=True)
@@ -373,7 +338,7 @@ def bench(  # noqa: PLR0913  (as many as there are options)
     from loupe_edge.bench import BenchRequest, bench_table
     from loupe_edge.bench import bench as run_bench
 
-    request = BenchRequest(bundle, recording, _as_mode(mode), threads, frames, warm_up)
+    request = BenchRequest(bundle, recording, as_mode(mode), threads, frames, warm_up)
     inspector, report = run_bench(request)
     if as_json:
         print(json.dumps(report.document(inspector), indent=1))

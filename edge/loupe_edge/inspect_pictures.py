@@ -18,13 +18,20 @@ from loupe_edge.overlays import MapScale, draw_overlay
 from loupe_edge.pictures import list_pictures, read_rgb
 from loupe_edge.verdict import Decision, WireBundle, WireRegion
 from loupe_models.atomic import write_text
+from loupe_models.bundle import Bundle
 from loupe_models.errors import BundleError, FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.png import write_png
 
 VERDICTS: Final = "verdicts.jsonl"
 OVERLAYS: Final = "overlays"
+MODE: Final = "rgb"  # pictures have colour and nothing else
 MAX_ROWS: Final = 40  # of the table; the file has them all
+
+WITHOUT_COLOUR: Final = (
+    "look at a recording instead (`loupe-edge replay --bundle BUNDLE --recording FILE.db3`), or "
+    "give a bundle that serves rgb"
+)
 
 Progress = Callable[[int, int], None]
 
@@ -61,6 +68,19 @@ class _Job:
     overlay: str
 
 
+def require_colour(bundle: Bundle) -> None:
+    """Make sure that a bundle can judge pictures.
+
+    Raises:
+        BundleError: It does not serve colour alone.
+    """
+    if MODE not in bundle.manifest.modes:
+        served = " and ".join(bundle.manifest.modes)
+        raise BundleError(
+            f"{bundle.path}: serves {served}, not rgb, and pictures have no depth: {WITHOUT_COLOUR}"
+        )
+
+
 def inspect_pictures(
     inspector: Inspector, source: Path, out: Path, progress: Progress
 ) -> list[PictureVerdict]:
@@ -81,10 +101,9 @@ def inspect_pictures(
             pictures that lie where the overlays go.
         OSError: The disk does not take an overlay.
     """
-    if "rgb" not in inspector.contract.preprocess.tensors or inspector.mode != "rgb":
+    if inspector.mode != MODE:
         raise BundleError(
-            f"mode {inspector.mode} needs depth, and pictures have none: "
-            f"replay a recording instead, or use a bundle that serves rgb"
+            f"mode {inspector.mode} needs depth, and pictures have none: {WITHOUT_COLOUR}"
         )
     jobs = _jobs(source)
     _refuse_own_folder(jobs, out)

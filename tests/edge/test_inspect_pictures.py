@@ -197,7 +197,7 @@ def test_a_mode_that_needs_depth_is_refused(
 ) -> None:
     engine = open_engine(tiny_bundle, mode)
     deep = Inspector(tiny_bundle, mode, engine, belt_from_camera=tiny_belt)
-    with pytest.raises(BundleError, match="replay a recording"):
+    with pytest.raises(BundleError, match="loupe-edge replay"):
         inspect_pictures(deep, pictures, tmp_path / "out", quiet)
     engine.close()
 

@@ -10,7 +10,8 @@ import pytest
 
 from loupe_calibration.transform import Transform
 from loupe_edge.errors import StationError
-from loupe_edge.station import Station, check_fit, load_station
+from loupe_edge.station import Station, load_station
+from loupe_edge.station_fit import check_fit
 from loupe_models.bundle import Bundle
 
 LEAST = """

@@ -15,7 +15,8 @@ from loupe_edge.errors import StationError
 from loupe_edge.publisher import ListPublisher
 from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.replay import replay
-from loupe_edge.station import Station, check_fit, required_streams
+from loupe_edge.station import Station
+from loupe_edge.station_fit import check_fit, required_streams
 from loupe_edge.verdict import Verdict
 from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame

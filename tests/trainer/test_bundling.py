@@ -1,6 +1,7 @@
 """Golden frames, parity and the Gaussian baseline: what a bundle's numbers rest on."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from loupe_calibration.belt import belt_from_camera
+from loupe_calibration.intrinsics import Intrinsics
 from loupe_models.frame import Frame, Label, Rect
-from loupe_models.gate import GateSpec
+from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.groups import group_points
 from loupe_models.points import grid_points, sample_farthest
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize, Tensors
@@ -81,6 +84,22 @@ def test_a_spoiled_part_stands_in_for_a_defect(scorer: Scorer) -> None:
     golden = choose_golden([flat(10)], [], rule)
     assert [g.decision for g in golden] == ["good", "defect", "defect"]
     assert 10.15 <= golden[1].score < golden[2].score < 20
+
+
+def test_a_gate_may_look_at_a_stream_that_golden_frames_do_not_keep(scorer: Scorer) -> None:
+    belt = belt_from_camera((0.0, 0.0, -1.0), (0.0, 0.0, 0.5))
+    view = VIEW.model_copy(update={"gate": GateSpec(occupied=ByHeight()), "belt_from_camera": belt})
+    frame = replace(
+        flat(10),
+        depth=np.full((20, 24), 470, np.uint16),  # a part 30 mm above the belt
+        depth_scale_m=0.001,
+        intrinsics=Intrinsics(24, 20, 20.0, 20.0, 11.5, 9.5),
+    )
+    golden = choose_golden([frame], [], GoldenRule(view, scorer, threshold=10.1, margin=0.05))
+    assert [g.decision for g in golden] == ["good", "defect", "defect"]
+    assert all(g.frame.depth is None for g in golden)
+    bare = replace(frame, depth=np.full((20, 24), 500, np.uint16))
+    assert GoldenRule(view, scorer, threshold=10.1, margin=0.05).judge(bare) is None
 
 
 def test_a_network_that_objects_to_nothing_is_refused(scorer: Scorer) -> None:

@@ -18,9 +18,9 @@ from loupe_trainer.export import export_onnx
 from loupe_trainer.methods.base import Detector
 from loupe_trainer.methods.cmdiad import search
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
-from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
 from loupe_trainer.methods.cmdiad.scoring import DistanceMap, reweight
 from loupe_trainer.methods.cmdiad.search import NearestRow, make_table
+from loupe_trainer.precision import KeepsFloat32
 
 CHANNELS, GRID, SIZE = 96, 6, 48
 

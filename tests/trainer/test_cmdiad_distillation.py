@@ -1,5 +1,6 @@
 """The hallucination networks and the loop that teaches them."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -252,3 +253,12 @@ def test_after_a_short_lesson_batch_norms_know_what_they_see(tmp_path: Path) -> 
     normed = network.first(pairs.clouds)
     torch.testing.assert_close(normed.mean((0, 2, 3)), torch.zeros(64), atol=0.2, rtol=0)
     assert 0.5 < normed.std((0, 2, 3)).median() < 1.5
+
+
+def test_what_sees_metres_in_i2f_stays_as_it_is_in_a_half_precision_copy() -> None:
+    torch.manual_seed(1)
+    network, clouds = InputToFeature(4), 0.3 + 0.001 * torch.randn(6, 3, 16, 16)
+    network(clouds)
+    half = copy.deepcopy(network.eval()).half()
+    assert torch.equal(half.first(clouds), network.first(clouds))
+    assert half(clouds).isfinite().all()

@@ -12,7 +12,9 @@ from sklearn.linear_model import SGDOneClassSVM
 
 from loupe_trainer.errors import DataError
 from loupe_trainer.methods.cmdiad import fusion as fusion_module
+from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion, share_out
+from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion
 
 
 def distances(n: int, seed: int = 0) -> npt.NDArray[np.float64]:
@@ -114,3 +116,11 @@ def test_weights_stay_float32_in_a_half_copy() -> None:
     fusion = fitted(distances(60), distances(1000))
     weights = fusion.score_weights.clone()
     assert torch.equal(fusion.half().score_weights, weights)
+
+
+def test_an_odd_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    judge = Judge([MemoryBank(torch.randn(20, 4)) for _ in range(2)], size_px=8)
+    tokens = (torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2))
+    fit_fusion(judge, [tokens] * 3, seed=0)
+    assert "score: bank 0 answers the same for every good part" in caplog.text

@@ -1,7 +1,7 @@
 """CMDIAD put together: what each mode's graph takes, knows and says."""
 
+import copy
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -23,17 +23,18 @@ from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_models.errors import FrameError, ThresholdError
 from loupe_models.frame import CameraTime, Frame, Rect
-from loupe_models.manifest import Backbone, Mode
+from loupe_models.manifest import Mode
 from loupe_models.preprocess import PreprocessSpec, Tensors, preprocess
+from loupe_trainer.encoders import point_weights
 from loupe_trainer.encoders.point_encoder import PointEncoder
-from loupe_trainer.errors import RecipeError, SplitError
+from loupe_trainer.encoders.point_mae import PointMae
+from loupe_trainer.encoders.point_shape import PointShape
+from loupe_trainer.errors import RecipeError
 from loupe_trainer.export import export_onnx
 from loupe_trainer.methods import get_method
 from loupe_trainer.methods.base import Detector, Method
 from loupe_trainer.methods.cmdiad.detector import CmdiadDetector
-from loupe_trainer.methods.cmdiad.encoders import joined
 from loupe_trainer.methods.cmdiad.hallucination import FromFeatures
-from loupe_trainer.methods.cmdiad.material import divide
 from loupe_trainer.parity import measure_parity
 from loupe_trainer.progress import SilentProgress
 from loupe_trainer.run import RunFolder
@@ -217,6 +218,22 @@ def test_onnx_runtime_says_what_torch_says(
     assert max(worst.values()) <= 1e-3
 
 
+@pytest.mark.parametrize(("kind", "mode"), [*BOTH_WAYS, ("f2f", "rgbd")])
+def test_a_half_precision_copy_takes_the_same_tensors_and_exports(
+    learnt: Mapping[str, Learnt], tmp_path: Path, kind: str, mode: Mode
+) -> None:
+    one = learnt[kind]
+    detector, sample = one.detectors[mode], one.see(mode, a_frame(99))
+    half = copy.deepcopy(detector).half()
+    given = [torch.from_numpy(np.array(sample[name])) for name in sample]
+    with torch.no_grad():
+        for full, rounded in zip(detector(*given), half(*given), strict=True):
+            assert rounded.dtype == torch.float32
+            # Good pixels lie between 0 and 0.1: this shows a broken copy, not what FP16 costs.
+            torch.testing.assert_close(rounded, full, rtol=0, atol=0.05)
+    export_onnx(half, sample, tmp_path / "half.onnx")  # lints
+
+
 @pytest.mark.parametrize("mode", ALL)
 def test_a_dent_with_a_spot_stands_out_in_score_and_map(
     learnt: Mapping[str, Learnt], mode: Mode
@@ -302,47 +319,6 @@ def test_the_published_form_keeps_gelu_and_one_deviation_for_all_banks(tmp_path:
     assert imagined.network.gelu_output
 
 
-def test_no_part_serves_both_banks_and_fusion() -> None:
-    class Known(list[Tensors]):
-        items = tuple(type("Item", (), {"part_id": f"part-{i // 3}"}) for i in range(30))
-
-    known = Known({} for _ in range(30))
-    material = divide(known, 0.3, seed=1)
-    parts = [known.items[i].part_id for i in material.order]
-    in_banks = set(parts[: material.n_for_banks])
-    for_fusion = {parts[i] for i in material.for_fusion}
-    assert (len(in_banks), len(for_fusion)) == (7, 3)
-    assert not in_banks & for_fusion
-    assert sorted(material.order) == list(range(30))
-    with pytest.raises(SplitError, match="3 parts to fit on leave 1 for the memory banks"):
-        divide([{}] * 3, 0.3, seed=1)
-
-
-def test_two_backbones_are_named_as_one() -> None:
-    one = Backbone(name="a", licence="MIT", sha256="1" * 64)
-    other = Backbone(name="b", licence="Apache-2.0", sha256="2" * 64)
-    assert joined([]) is None
-    assert joined([one]) == one
-    both = joined([one, other])
-    assert both is not None
-    assert (both.name, both.licence) == ("a + b", "MIT AND Apache-2.0")
-    assert re.fullmatch(r"[0-9a-f]{64}", both.sha256)
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"size_pix": 64}, r"fit\.size_pix: unknown key"),
-        ({"distillation": {"kind": "i2f", "paper": True}}, r"published form of f2f"),
-        ({"bank": {"share": 0}}, r"fit\.bank\.share: .*greater than 0"),
-        ({"size_px": 100}, r"fit\.size_px: .*multiple of 8"),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(settings: dict[str, object], told: str) -> None:
-    with pytest.raises(RecipeError, match=told):
-        get_method("cmdiad", settings, 1, Path(), ("rgb",))
-
-
 def test_a_scale_needs_parts_that_differ(learnt: Mapping[str, Learnt]) -> None:
     method = learnt["f2f"].method
     detectors = {"rgb": learnt["f2f"].detectors["rgb"]}
@@ -393,3 +369,20 @@ def test_kill_9_in_either_direction_leads_to_the_same_losses_and_banks(tmp_path:
 
 if __name__ == "__main__":
     learn_slowly(Path(sys.argv[1]))
+
+
+def test_published_point_mae_runs_with_the_frames_own_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As decisions/0009 says: its running statistics are of objects as large as the unit sphere."""
+    small = PointShape(depth=2, width=24, n_heads=3, taps=(0, 1), hidden=8, local=16)
+    monkeypatch.setattr(point_weights, "PUBLISHED_SHAPE", small)
+    torch.save(PointMae(small).state_dict(), tmp_path / "bare.pth")
+    depth = {**TINY["depth"], "weights": str(tmp_path / "bare.pth")}
+    method = open_method("none", ("depth",), depth=depth)
+    run = RunFolder(tmp_path / "run")
+    detector = method.fit(samples_for(method, range(8)), [], run, QUIET)["depth"]
+    encoder = detector.get_submodule("encoder")
+    assert isinstance(encoder, PointEncoder)
+    assert encoder.shape.norm == "frame"
+    assert encoder.origin == method.backbone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,19 @@ def test_the_exported_graph_says_what_torch_says_and_keeps_the_contract(
             expected = detector(*as_arguments(encoder, frame))
         np.testing.assert_allclose(anomaly_map, expected[0].numpy(), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(score, expected[1].numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["running", "frame", "surface", "surface, between cells"])
+def test_a_half_precision_copy_takes_the_same_tensors_and_says_the_same(name: str) -> None:
+    encoder = encoders()[name].eval().requires_grad_(requires_grad=False)
+    encoder.mean.fill_(7.123456)  # FP16 would hold 7.125
+    arguments = as_arguments(encoder, made_tensors())
+    described, half = encoder(*arguments), copy.deepcopy(encoder).half()
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.float16}
+    assert torch.equal(half.mean, encoder.mean)
+    found = half(*arguments)
+    assert found.dtype == torch.float32
+    assert (found - described).abs().max() < 0.01 * float(described.std())
 
 
 @pytest.mark.parametrize("name", ["running", "surface"])

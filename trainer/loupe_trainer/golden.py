@@ -54,11 +54,15 @@ class GoldenRule:
     margin: float
 
     def judge(self, frame: Frame) -> GoldenFrame | None:
-        """Answer for a frame; None where the gate sees no part or the score is too close."""
+        """Answer for a frame; None where the gate sees no part or the score is too close.
+
+        What is given back holds only the streams that the mode looks at.
+        """
         region = self.view.region(frame)
-        if region is None:
-            return None
-        frame = self.less_unused(frame)
+        return None if region is None else self.judge_in(region, self.less_unused(frame))
+
+    def judge_in(self, region: Rect, frame: Frame) -> GoldenFrame | None:
+        """Answer for a region of a frame, which need not have what the gate looks at."""
         score = self.scorer.answer(self.view.prepared(frame, region)).score
         if abs(score - self.threshold) < self.margin:
             return None
@@ -96,8 +100,13 @@ def choose_golden(
     passing = _take((rule.judge(frame) for frame in tried), "good")
     failing = _take((rule.judge(frame) for frame in _first(defects, MAX_TRIED)), "defect")
     if not failing:
-        spoiled = (s for found in passing for s in spoil(found.frame, found.region))
-        failing = _take((rule.judge(frame) for frame in spoiled), "defect")
+        # The gate is not asked again: it may look at the stream that the mode does not keep.
+        spoiled = (
+            rule.judge_in(found.region, frame)
+            for found in passing
+            for frame in spoil(found.frame, found.region)
+        )
+        failing = _take(spoiled, "defect")
     if not passing:
         raise TrainingError(
             "no calibration frame passes the threshold clearly: raise the steps in [fit]"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from loupe_models.bundle import file_sha256
+from loupe_trainer.backbones.hugging_face import CONFIG, PREPROCESSING, WEIGHTS
 
 
 def with_named_files(data_sha256: str, settings: Mapping[str, object], folder: Path) -> str:
@@ -14,14 +15,22 @@ def with_named_files(data_sha256: str, settings: Mapping[str, object], folder: P
 
     Args:
         data_sha256: Given back as it is where no setting names a file.
-        settings: A recipe's `[fit]`; every text in it that leads to a file counts, folders do not.
+        settings: A recipe's `[fit]`; every text in it that leads to a file counts, and of a folder
+            as the Hugging Face hub lays it out what is read of it. A folder of pictures does not:
+            a corpus may be larger than everything else.
         folder: Where relative paths start.
     """
-    named = [(key, folder / text) for key, text in _texts(settings)]
+    named = [file for key, text in _texts(settings) for file in _files(key, folder / text)]
     lines = [f"{file_sha256(path)}  {key}\n" for key, path in sorted(named) if path.is_file()]
     if not lines:
         return data_sha256
     return hashlib.sha256("".join([f"{data_sha256}\n", *lines]).encode()).hexdigest()
+
+
+def _files(key: str, path: Path) -> list[tuple[str, Path]]:
+    if not path.is_dir():
+        return [(key, path)]
+    return [(f"{key}/{name}", path / name) for name in (CONFIG, PREPROCESSING, WEIGHTS)]
 
 
 def _texts(settings: Mapping[str, object], within: str = "") -> Iterator[tuple[str, str]]:

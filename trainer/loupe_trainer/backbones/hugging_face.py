@@ -23,6 +23,7 @@ from loupe_trainer.published_weights import SAY_LICENCE, Whose
 from loupe_trainer.recipe import first_reason
 from loupe_trainer.teachers.normalise import Normalise
 
+CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 PREPROCESSING: Final = "preprocessor_config.json"
 POOLER: Final = "pooler."  # often missing in a file, and of no use here
@@ -111,7 +112,7 @@ def check_files(folder: Path, how_to_fetch: str) -> None:
             f"transformers as t; t.AutoModel.from_pretrained('{folder}', use_safetensors=False)"
             f".save_pretrained('NEW')\"`, and copy {PREPROCESSING} and README.md there"
         )
-    for name in ("config.json", WEIGHTS, PREPROCESSING):
+    for name in (CONFIG, WEIGHTS, PREPROCESSING):
         if not (folder / name).is_file():
             raise WeightsError(
                 f"{folder}: no {name} in it; the folder must hold what the hub holds: "

@@ -1,8 +1,8 @@
 """The transformer of Point-MAE: pre-norm blocks, and a learnt position before each of them.
 
 Pang et al., *Masked Autoencoders for Point Cloud Self-supervised Learning* (ECCV 2022), section 3.
-Names are the published checkpoint's. Softmax, LayerNorm and GELU's erf say that they are float32,
-whatever the rest of the graph is cast to.
+Names are the published checkpoint's. What `float32_parts` holds stays in float32, whatever the rest
+of the graph is cast to; and so does what sees metres.
 """
 
 from __future__ import annotations
@@ -11,27 +11,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from loupe_trainer.encoders.float32_parts import Activation, Norm, attend
+
 MLP_RATIO = 4
 POSITION_HIDDEN = 128
-
-
-class Norm32(nn.LayerNorm):
-    """LayerNorm in float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis; gives the dtype it is given."""
-        scaled = nnf.layer_norm(
-            x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
-        )
-        return scaled.to(x.dtype)
-
-
-class Gelu32(nn.Module):
-    """GELU with the exact erf, in float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the dtype it is given."""
-        return nnf.gelu(x.float()).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -47,9 +30,8 @@ class Attention(nn.Module):
         """Take (B, G, width) and give the same shape."""
         heads = self.qkv(x).unflatten(-1, (3, self.n_heads, self.head_width))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, G, width)
-        alike = (query * self.head_width**-0.5) @ key.transpose(-2, -1)
-        shares = alike.float().softmax(-1).to(x.dtype)
-        mixed: Tensor = self.proj((shares @ value).transpose(1, 2).flatten(2))
+        answer = attend(query, key, value, self.head_width)
+        mixed: Tensor = self.proj(answer.transpose(1, 2).flatten(2))
         return mixed
 
 
@@ -59,7 +41,7 @@ class Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, MLP_RATIO * width)
-        self.act = Gelu32()
+        self.act = Activation()
         self.fc2 = nn.Linear(MLP_RATIO * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,15 +55,15 @@ class Block(nn.Module):
 
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
-        self.norm1 = Norm32(width)
+        self.norm1 = Norm(width)
         self.attn = Attention(width, n_heads)
-        self.norm2 = Norm32(width)
+        self.norm2 = Norm(width)
         self.mlp = Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Take (B, G, width) and give the same shape."""
-        x = x + self.attn(self.norm1(x))
-        y: Tensor = x + self.mlp(self.norm2(x))
+        x = x + self.attn(self.norm1(x).to(x.dtype))
+        y: Tensor = x + self.mlp(self.norm2(x).to(x.dtype))
         return y
 
 
@@ -101,9 +83,22 @@ class Blocks(nn.Module):
         return said
 
 
-def position_mlp(width: int) -> nn.Sequential:
-    """Make what turns a centre (…, 3) into a position (…, width)."""
-    return nn.Sequential(nn.Linear(3, POSITION_HIDDEN), Gelu32(), nn.Linear(POSITION_HIDDEN, width))
+class PositionMlp(nn.Sequential):
+    """Turns a centre (…, 3) into a position (…, width); its first layer works in float32."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            _MetresLinear(3, POSITION_HIDDEN), Activation(), nn.Linear(POSITION_HIDDEN, width)
+        )
+
+
+class _MetresLinear(nn.Linear):
+    """Takes float32, whatever the dtype of its weights is, and gives that."""
+
+    def forward(self, metres: Tensor) -> Tensor:
+        """Give (…, out)."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return nnf.linear(metres.float(), weight, bias).to(self.weight.dtype)
 
 
 def initialise(network: nn.Module) -> None:

@@ -7,12 +7,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from loupe_models.manifest import Backbone
 from loupe_models.preprocess import Tensors
 from loupe_trainer.encoders.point_mae import FrozenPointMae, PointMae
 from loupe_trainer.encoders.point_spread import CellSpread
+from loupe_trainer.precision import KeepsFloat32
 
 GRID_HW: Final = (224, 224)
 SIDE: Final = 56
@@ -21,7 +22,7 @@ GROUPED: Final = ("groups", "centres")
 LEAST: Final = 1e-6  # deviation: a network that says the same of every group
 
 
-class PointEncoder(nn.Module):
+class PointEncoder(KeepsFloat32):
     """Point-MAE and its way to the map; frozen, and in evaluation whoever asks.
 
     Attributes:
@@ -60,6 +61,7 @@ class PointEncoder(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    float32_buffers = ("mean", "deviation")
 
     @torch.no_grad()
     def centre(self, samples: Iterable[Tensors]) -> None:

@@ -16,6 +16,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_trainer.encoders.point_shape import Norm, PointShape
+from loupe_trainer.precision import KeepsFloat32
 
 OVER_POINTS = (1, 2)  # axes of (B, G, M, C) that a frame's statistics go over
 
@@ -44,8 +45,13 @@ class GroupNet(nn.Module):
         return token
 
 
-class FrozenGroupNet(nn.Module):
-    """The cheap form, for evaluation only; weights are taken over once."""
+class FrozenGroupNet(KeepsFloat32):
+    """The cheap form, for evaluation only; weights are taken over once.
+
+    The layer that sees metres, and statistics of a frame, are float32 in a `half()` copy, too.
+    """
+
+    float32_buffers = ("first", "first_bias")
 
     def __init__(self, plain: GroupNet, norm: Norm) -> None:
         super().__init__()
@@ -84,19 +90,20 @@ class FrozenGroupNet(nn.Module):
 
     def forward(self, groups: Tensor) -> Tensor:
         """Take (B, G, M, 3) and give (B, G, width)."""
-        hidden = nnf.linear(groups, self.first, self.first_bias)
+        dtype = self.local.dtype
+        hidden = nnf.linear(groups.float(), self.first, self.first_bias)
         if self.norms:
             hidden = self.norms[0](hidden)
-        hidden = hidden.relu()
+        hidden = hidden.relu().to(dtype)
         whole = nnf.linear(hidden, self.local).amax(2, keepdim=True)
         beside = nnf.linear(whole, self.whole, self.third_bias)
         described = nnf.linear(hidden, self.third) + beside
         if self.norms:
             described = self.norms[1](described)
-        return nnf.linear(described.relu(), self.last).amax(2) + self.last_bias
+        return nnf.linear(described.relu().to(dtype), self.last).amax(2) + self.last_bias
 
 
-class _FrameNorm(nn.Module):
+class _FrameNorm(KeepsFloat32):
     """Batch normalisation with the statistics of the frame itself: all points of all its groups."""
 
     def __init__(self, plain: nn.BatchNorm1d) -> None:
@@ -107,6 +114,7 @@ class _FrameNorm(nn.Module):
 
     scale: Tensor
     shift: Tensor
+    float32_buffers = ("scale", "shift")
 
     def forward(self, x: Tensor) -> Tensor:
         """Take (B, G, M, C) and give the same shape; statistics are float32."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from loupe_trainer.encoders.point_blocks import Blocks, Norm32, position_mlp
+from loupe_trainer.encoders.float32_parts import Norm
+from loupe_trainer.encoders.point_blocks import Blocks, PositionMlp
 from loupe_trainer.encoders.point_groups import FrozenGroupNet, GroupNet
 from loupe_trainer.encoders.point_shape import PointShape
 
@@ -27,9 +28,9 @@ class PointMae(nn.Module):
         super().__init__()
         self.shape = shape
         self.encoder = GroupNet(shape)
-        self.pos_embed = position_mlp(shape.width)
+        self.pos_embed = PositionMlp(shape.width)
         self.blocks = Blocks(shape.depth, shape.width, shape.n_heads)
-        self.norm = Norm32(shape.width)
+        self.norm = Norm(shape.width)
 
     def in_units(self, groups: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Take metres to what the network sees; see `PointShape.unit_m`."""

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from loupe_models.preprocess import Tensors
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
-from loupe_trainer.encoders.point_blocks import Blocks, Norm32, initialise, position_mlp
+from loupe_trainer.encoders.float32_parts import Norm
+from loupe_trainer.encoders.point_blocks import Blocks, PositionMlp, initialise
 from loupe_trainer.encoders.point_mae import PointMae
 from loupe_trainer.encoders.point_shape import TINY, PointShape
 from loupe_trainer.errors import DataError, TrainingError
@@ -56,9 +57,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.n_points = n_points
         self.mask_token = nn.Parameter(torch.zeros(1, 1, shape.width))
-        self.pos_embed = position_mlp(shape.width)
+        self.pos_embed = PositionMlp(shape.width)
         self.blocks = Blocks(DECODER_DEPTH, shape.width, shape.n_heads)
-        self.norm = Norm32(shape.width)
+        self.norm = Norm(shape.width)
         self.points = nn.Linear(shape.width, 3 * n_points)
 
     def forward(self, seen: Tensor, seen_at: Tensor, hidden_at: Tensor) -> Tensor:

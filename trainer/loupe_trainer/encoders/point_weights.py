@@ -14,9 +14,9 @@ from torch import Tensor
 from loupe_models.atomic import write_bytes
 from loupe_models.bundle import file_sha256
 from loupe_models.manifest import Backbone
-from loupe_trainer.encoders.point_encoder import PointEncoder
+from loupe_trainer.encoders.point_encoder import GRID_HW, N_CENTRES, SIDE, PointEncoder
 from loupe_trainer.encoders.point_mae import PointMae
-from loupe_trainer.encoders.point_shape import Norm, PointShape
+from loupe_trainer.encoders.point_shape import PointShape
 from loupe_trainer.errors import WeightsError
 from loupe_trainer.published_weights import NOBODY_SAYS, PLACE
 from loupe_trainer.torch_file import fill, read_state_dict
@@ -51,17 +51,31 @@ def read_point_mae(
     return network.eval(), Backbone(name=f"{WHAT}, {file.name}", licence=licence, sha256=sha256)
 
 
-def open_point_mae(file: Path, licence: str = NOBODY_SAYS, norm: Norm = "frame") -> PointEncoder:
-    """Open the published encoder in its published sizes, for 224 x 224 clouds.
+def open_point_mae(
+    file: Path,
+    licence: str = NOBODY_SAYS,
+    grid_hw: tuple[int, int] = GRID_HW,
+    side: int = SIDE,
+    n_centres: int = N_CENTRES,
+) -> PointEncoder:
+    """Open the published encoder in its published sizes.
 
     Its running statistics are of objects that fill the unit sphere; clouds come in metres, and
     with those statistics all groups look alike to it. The frame's own fit (decisions/0009).
 
+    Args:
+        file: See `read_point_mae`.
+        licence: Likewise.
+        grid_hw: See `PointEncoder`, also for what follows.
+        side: Of the map.
+        n_centres: Of a frame.
+
     Raises:
         WeightsError: As `read_point_mae`.
     """
-    shape = PUBLISHED_SHAPE.model_copy(update={"norm": norm})
-    return PointEncoder(*read_point_mae(file, licence, shape))
+    shape = PUBLISHED_SHAPE.model_copy(update={"norm": "frame"})
+    network, origin = read_point_mae(file, licence, shape)
+    return PointEncoder(network, origin, grid_hw, side, n_centres)
 
 
 def fetch_point_mae(place: Path | None = None) -> str:

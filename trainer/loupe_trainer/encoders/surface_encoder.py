@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from loupe_trainer.encoders.point_encoder import GRID_HW, SIDE
 from loupe_trainer.encoders.point_spread import adaptive_weights, cell_weights
 from loupe_trainer.encoders.surface import N_CHANNELS, surface_channels
+from loupe_trainer.precision import KeepsFloat32
 
 STRIDE_PX: Final = 4
 DILATIONS: Final = (1, 2, 4)
 
 
-class SurfaceEncoder(nn.Module):
+class SurfaceEncoder(KeepsFloat32):
     """Normals, curvature and height, and a few convolutions on them.
 
     Attributes:
@@ -69,6 +70,7 @@ class SurfaceEncoder(nn.Module):
     columns: Tensor
     fine_rows: Tensor
     fine_columns: Tensor
+    float32_buffers = ("mean", "spread", "rows", "columns", "fine_rows", "fine_columns")
 
     def forward(self, xyz: Tensor, valid: Tensor) -> Tensor:
         """Describe a cloud.
@@ -81,10 +83,12 @@ class SurfaceEncoder(nn.Module):
             (B, channels, side, side) float32; 0 where a cell sees no point.
         """
         channels = surface_channels(xyz, valid)
-        x = self.stem(channels)
+        x = self.stem(channels.to(self.head.weight.dtype))
         for layer in self.around:
             x = x + layer(x)
-        said = self.head(x if self.is_on_grid else self.fine_rows @ x @ self.fine_columns.T)
+        if not self.is_on_grid:
+            x = (self.fine_rows @ x.float() @ self.fine_columns.T).to(x.dtype)
+        said = self.head(x)
         # The exact encoder's cell is a sum over the points in it: nothing at a hole, half at an
         # edge. That much is known, and not for the network to learn.
         covered = self.rows @ channels[:, -1:] @ self.columns.T

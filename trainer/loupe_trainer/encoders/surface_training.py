@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from loupe_models.preprocess import Tensors
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
@@ -19,6 +18,7 @@ from loupe_trainer.errors import DataError, TrainingError
 from loupe_trainer.optimisation import adam, descend, learning_rate
 from loupe_trainer.progress import Progress
 from loupe_trainer.recipe import MAX_SEED
+from loupe_trainer.weights_hash import weights_sha256
 
 MIN_SPREAD = 1e-6
 
@@ -75,7 +75,7 @@ def train_surface_encoder(
     front.spread.copy_(taught.std((0, 2, 3), keepdim=True).clamp(min=MIN_SPREAD))
     optimiser = adam(front.parameters(), training.lr, weight_decay=0.0)
     settings = training.model_dump(mode="json", exclude={"checkpoint_every"})
-    settings["teacher"] = _fingerprint(teacher)
+    settings["teacher"] = weights_sha256(teacher)
     step = load_checkpoint(checkpoint, {"front": front}, optimiser, settings)
     with progress.task("learning to describe surfaces", training.steps, step) as task:
         while step < training.steps:
@@ -106,11 +106,3 @@ def _stack(samples: Sequence[Tensors], name: str) -> Tensor:
 
 def _hw(valid: Tensor) -> tuple[int, int]:
     return int(valid.shape[1]), int(valid.shape[2])
-
-
-def _fingerprint(network: nn.Module) -> str:
-    """Hash a network's weights: another teacher's checkpoint is not to be continued."""
-    digest = hashlib.sha256()
-    for value in network.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

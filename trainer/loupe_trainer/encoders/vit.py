@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from loupe_models.manifest import Backbone
-from loupe_trainer.encoders.vit_blocks import Block, Norm
+from loupe_trainer.encoders.float32_parts import Norm
+from loupe_trainer.encoders.vit_blocks import Block
 from loupe_trainer.encoders.vit_spec import VitSpec
 from loupe_trainer.teachers.normalise import Normalise
 

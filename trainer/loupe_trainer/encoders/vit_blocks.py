@@ -1,9 +1,7 @@
 """The blocks of a vision transformer, written so that a half-precision copy stays right.
 
-`softmax`, LayerNorm, the activation's exponential or error function and rotary positions say
-`.float()` themselves: after `.half()` they still compute in float32, and the exported graph carries
-the casts. Attention is written out, because the fused operation hides its softmax from such casts.
-Shapes are Python numbers wherever they can be, so that no shape is computed in the graph.
+Rotary positions, and what `float32_parts` holds, stay in float32. Shapes are Python numbers
+wherever they can be, so that no shape is computed in the graph.
 """
 
 from __future__ import annotations
@@ -11,28 +9,14 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from loupe_trainer.encoders.float32_parts import Activation, Norm, attend
 from loupe_trainer.encoders.vit_spec import VitSpec
+from loupe_trainer.precision import KeepsFloat32
 
 
-class Norm(nn.Module):
-    """LayerNorm over channels, in float32."""
-
-    def __init__(self, channels: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.epsilon = epsilon
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give (..., C) as it came, in float32."""
-        weight, bias = self.weight.float(), self.bias.float()
-        return nnf.layer_norm(x.float(), weight.shape, weight, bias, self.epsilon)
-
-
-class Rotary(nn.Module):
+class Rotary(KeepsFloat32):
     """Turns pairs of channels of patch tokens by angles that grow with their place.
 
     Heo et al., *Rotary Position Embedding for Vision Transformer* (ECCV 2024), as DINOv3 has it:
@@ -42,6 +26,7 @@ class Rotary(nn.Module):
 
     cosine: Tensor
     sine: Tensor
+    float32_buffers = ("cosine", "sine")
 
     def __init__(self, spec: VitSpec) -> None:
         super().__init__()
@@ -60,7 +45,7 @@ class Rotary(nn.Module):
         half = self.cosine.shape[-1] // 2
         first, second = full[..., :half], full[..., half:]
         turned = torch.cat((-second, first), dim=-1)
-        return (full * self.cosine.float() + turned * self.sine.float()).to(x.dtype)
+        return (full * self.cosine + turned * self.sine).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -80,10 +65,8 @@ class Attention(nn.Module):
         query, key, value = three[0], three[1], three[2]
         if self.rotary is not None:
             query, key = self.rotary(query), self.rotary(key)
-        # Scaled before the product, which is the smaller number in half precision.
-        asked = (query * head**-0.5) @ key.transpose(2, 3)
-        share = asked.float().softmax(-1).to(value.dtype)
-        answer = (share @ value).transpose(1, 2).reshape(-1, n_tokens, n_heads * head)
+        answer = attend(query, key, value, head).transpose(1, 2)
+        answer = answer.reshape(-1, n_tokens, n_heads * head)
         given: Tensor = self.out(answer)
         return given
 
@@ -96,19 +79,14 @@ class Mlp(nn.Module):
         self.gate = nn.Linear(spec.channels, spec.hidden) if spec.gated else None
         self.up = nn.Linear(spec.channels, spec.hidden)
         self.down = nn.Linear(spec.hidden, spec.channels)
-        self._activation = spec.activation
+        self.act = Activation(spec.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give (B, tokens, C)."""
         up = self.up(x)
-        hidden = self._act(up) if self.gate is None else self._act(self.gate(x)) * up
+        hidden = self.act(up) if self.gate is None else self.act(self.gate(x)) * up
         given: Tensor = self.down(hidden)
         return given
-
-    def _act(self, x: Tensor) -> Tensor:
-        """Activate in float32; GELU is the exact one, with the error function."""
-        full = x.float()
-        return (nnf.gelu(full) if self._activation == "gelu" else nnf.silu(full)).to(x.dtype)
 
 
 class Block(nn.Module):

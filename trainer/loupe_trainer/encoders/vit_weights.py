@@ -17,6 +17,7 @@ from torch import Tensor
 
 from loupe_models.manifest import Backbone
 from loupe_trainer.backbones.hugging_face import (
+    CONFIG,
     PREPROCESSING,
     WEIGHTS,
     check_files,
@@ -136,7 +137,7 @@ def open_vit(
 
 def _open_folder(folder: Path, input_hw_px: Sides, licence: str | None) -> Vit:
     check_files(folder, fetch_vit(folder))
-    file = folder / "config.json"
+    file = folder / CONFIG
     try:
         config = _Config.model_validate_json(file.read_bytes())
     except ValidationError as error:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from loupe_trainer.errors import DataError
-from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
 from loupe_trainer.methods.cmdiad.scoring import reweight
 from loupe_trainer.methods.cmdiad.search import DEFAULT_SHORTLIST, NearestRow, make_table
+from loupe_trainer.precision import KeepsFloat32
 
 LEAST_ROWS: Final = 2
 N_NEIGHBOURS: Final = 2  # other rows that the re-weighting looks at

@@ -17,7 +17,7 @@ from loupe_models.manifest import Backbone
 from loupe_models.preprocess import Tensors
 from loupe_trainer.encoders.point_encoder import PointEncoder
 from loupe_trainer.encoders.point_training import PointTraining, train_tiny_point_mae
-from loupe_trainer.encoders.point_weights import read_point_mae
+from loupe_trainer.encoders.point_weights import open_point_mae
 from loupe_trainer.encoders.surface_encoder import SurfaceEncoder
 from loupe_trainer.encoders.surface_training import SurfaceTraining, train_surface_encoder
 from loupe_trainer.encoders.vit import Vit
@@ -106,16 +106,14 @@ class Opening:
 
     def _point_mae(self) -> PointEncoder:
         config, side = self.config.depth, self.config.size_px
+        sizes = (side, side), self.config.depth_side, config.n_points
         if config.weights is not None:
-            network, origin = read_point_mae(self.folder / config.weights, config.licence)
+            encoder = open_point_mae(self.folder / config.weights, config.licence, *sizes)
         else:
             training = PointTraining(steps=config.steps, seed=self.seed)
             file = self.run.checkpoints / TINY_POINT_MAE
-            origin = None
             network = train_tiny_point_mae(list(self._samples()), training, file, self.progress)
-        encoder = PointEncoder(
-            network, origin, (side, side), self.config.depth_side, config.n_points
-        )
+            encoder = PointEncoder(network, None, *sizes)
         if not self.config.distillation.paper:
             encoder.centre(islice(self._samples(), N_CENTRED))
         return encoder

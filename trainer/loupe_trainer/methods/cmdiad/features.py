@@ -7,7 +7,6 @@ so that any run of frames is a matrix of candidates for a memory bank without a 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from loupe_models.preprocess import Tensors
 from loupe_trainer.errors import DataError
@@ -46,7 +45,7 @@ def kept_features(
 
     Args:
         folder: Of one kind of features, `features/rgb`; holds one file.
-        key: Names everything that the features depend on, see `weights_key`.
+        key: Names everything that the features depend on, see `weights_sha256`.
         n_frames: At least one.
         describe: From a frame's number to (1, C, h, w).
         progress: Shown while it runs.
@@ -69,16 +68,6 @@ def kept_features(
             shutil.rmtree(making.parent, ignore_errors=True)
     features: Features = np.load(file, mmap_mode="r", allow_pickle=False)
     return features
-
-
-def weights_key(*networks: nn.Module) -> str:
-    """Name networks after their weights."""
-    told = hashlib.sha256()
-    for network in networks:
-        for name, value in sorted(network.state_dict().items()):
-            told.update(name.encode())
-            told.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return told.hexdigest()[:16]
 
 
 def _fill(file: Path, n_frames: int, describe: Callable[[int], Tensor], progress: Progress) -> None:

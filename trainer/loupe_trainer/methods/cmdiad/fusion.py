@@ -17,11 +17,13 @@ from sklearn.linear_model import SGDOneClassSVM
 from torch import Tensor
 
 from loupe_trainer.errors import DataError
-from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
+from loupe_trainer.precision import KeepsFloat32
 
 NU: Final = 0.5
 MAX_EPOCHS: Final = 1000
-MAX_PIXELS: Final = 500_000  # more change the weights by less than their last shown digit
+# Of 2 million drawn pixels, so many gave weights within 0.0003 of those of all, in a quarter of the
+# time; two orders of all of them differ by less than 0.000001.
+MAX_PIXELS: Final = 500_000
 LEAST_VECTORS: Final = 2
 
 Vectors = npt.NDArray[np.floating[Any]]
@@ -35,7 +37,7 @@ class LinearFusion(KeepsFloat32):
 
     Attributes:
         n_banks: How many banks it joins.
-        notes: What was unusual about the fit, one sentence each; for the report.
+        notes: What was unusual about the fit, one sentence each.
     """
 
     score_weights: Tensor

@@ -7,6 +7,8 @@ from typing import Final
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from loupe_trainer.precision import StaysFloat32
+
 N_IN: Final = 3  # red, green, blue; or x, y, z
 STEM: Final = (64, 128)
 NARROW, WIDE = 128, 512
@@ -39,10 +41,11 @@ class InputToFeature(nn.Module):
         return features.float()
 
 
-class FirstLayer(nn.Module):
+class FirstLayer(StaysFloat32):
     """A 3x3 convolution of stride 2 and its batch norm, in float32 also where the rest is not.
 
-    A cloud half a metre away, in float16, knows half millimetres.
+    A cloud half a metre away, in float16, knows half millimetres; and its variance in metres is
+    where float16 has few steps.
     """
 
     def __init__(self) -> None:
@@ -57,9 +60,9 @@ class FirstLayer(nn.Module):
         mean, variance = self.norm.running_mean, self.norm.running_var
         if mean is None or variance is None:
             raise TypeError("a batch norm without running statistics cannot be folded")
-        factor = self.norm.weight.float() / (variance.float() + self.norm.eps).sqrt()
-        weight = self.conv.weight.float() * factor.view(-1, 1, 1, 1)
-        bias = self.norm.bias.float() - mean.float() * factor
+        factor = self.norm.weight / (variance + self.norm.eps).sqrt()
+        weight = self.conv.weight * factor.view(-1, 1, 1, 1)
+        bias = self.norm.bias - mean * factor
         return nnf.conv2d(picture.float(), weight, bias, self.conv.stride, self.conv.padding)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from loupe_models.errors import ThresholdError
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion
-from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
 from loupe_trainer.methods.cmdiad.scoring import DistanceMap
-from loupe_trainer.methods.efficientad.quantiles import MapScale
+from loupe_trainer.methods.map_scale import MapScale
+from loupe_trainer.precision import KeepsFloat32
 
 MIN_RELATIVE_SPREAD: Final = 1e-6
 Values = npt.NDArray[np.float32]
+
+log = logging.getLogger(__name__)
 
 
 class Judge(nn.Module):
@@ -103,7 +106,7 @@ class ScoreScale(KeepsFloat32):
 
 @torch.no_grad()
 def fit_fusion(judge: Judge, frames: Iterable[Sequence[Tensor]], seed: int) -> None:
-    """Fit the fusion, in place, on good frames whose patches are in no bank.
+    """Fit the fusion, in place, on good frames whose patches are in no bank; warn of oddities.
 
     Args:
         judge: Changed in place.
@@ -113,6 +116,8 @@ def fit_fusion(judge: Judge, frames: Iterable[Sequence[Tensor]], seed: int) -> N
     maps, scores = zip(*(judge.apart(kinds) for kinds in frames), strict=True)
     pixels = torch.cat([m[0].flatten(1).T for m in maps])  # (N*H*W, B)
     judge.fusion.fit(torch.stack(scores).numpy(), pixels.numpy(), seed)
+    for note in judge.fusion.notes:
+        log.warning("fusion of memory banks, %s", note)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from loupe_trainer.methods.cmdiad.detector import (
     RgbDetector,
 )
 from loupe_trainer.methods.cmdiad.encoders import Encoders
-from loupe_trainer.methods.cmdiad.features import kept_features, weights_key
+from loupe_trainer.methods.cmdiad.features import kept_features
 from loupe_trainer.methods.cmdiad.hallucination import Direction, Hallucination
 from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion
 from loupe_trainer.methods.cmdiad.kinds import (
@@ -36,6 +36,7 @@ from loupe_trainer.methods.cmdiad.steps import mode_tensors
 from loupe_trainer.methods.cmdiad.teaching import Teaching
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
+from loupe_trainer.weights_hash import weights_sha256
 
 Taught = Mapping[Direction, Hallucination]
 Banks = Mapping[TokenKind, MemoryBank]
@@ -65,7 +66,7 @@ class Learning:
         for modality in modalities_of(self.config, modes):
             encoder = self.encoders.of(modality)
             describe = self._seeing(modality, material)
-            material = self._with(material, modality, weights_key(encoder), describe)
+            material = self._with(material, modality, weights_sha256(encoder), describe)
         return material
 
     def _taught(self, material: Material, modes: Sequence[Mode]) -> Taught:
@@ -77,7 +78,7 @@ class Learning:
     def _imagined(self, material: Material, taught: Taught) -> Material:
         """Let each hallucination speak, once a frame."""
         for direction, hallucination in taught.items():
-            key = weights_key(self.encoders.of(MAIN[direction]), hallucination)
+            key = weights_sha256(self.encoders.of(MAIN[direction]), hallucination)
             describe = self._imagining(direction, hallucination, material)
             material = self._with(material, direction, key, describe)
         return material

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
+from loupe_trainer.precision import KeepsFloat32
 
 SIGMA_PX: Final = 4.0
 REACH_SIGMAS: Final = 4.0  # what lies farther out weighs less than 1e-4 together

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from loupe_trainer.errors import DataError
-from loupe_trainer.methods.cmdiad.precision import KeepsFloat32
+from loupe_trainer.precision import KeepsFloat32
 
 MAX_SHORTLIST: Final = 32
 DEFAULT_SHORTLIST: Final = 8

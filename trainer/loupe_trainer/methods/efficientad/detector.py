@@ -9,8 +9,8 @@ from loupe_trainer.methods.base import Detector
 from loupe_trainer.methods.efficientad.area import InspectedArea
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.losses import squared_distance_map
-from loupe_trainer.methods.efficientad.quantiles import MapScale
 from loupe_trainer.methods.efficientad.tiling import Tiling
+from loupe_trainer.methods.map_scale import MapScale
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pdn import STRIDE_PX, Pdn
 

@@ -1,0 +1,82 @@
+"""A station held against the bundle that it names, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from loupe_edge.camera_settings import CameraSettings, Stream
+from loupe_edge.errors import StationError
+from loupe_edge.inspector import streams_needed
+from loupe_edge.station import Station
+from loupe_models.bundle import Bundle
+from loupe_models.gate import ByHeight, GateSpec
+from loupe_models.manifest import Mode
+
+
+def check_fit(station: Station, bundle: Bundle) -> None:
+    """Hold a station against the bundle it names, in every mode that may come into force.
+
+    Raises:
+        BundleError: The bundle does not serve the mode.
+        StationError: Every setting that the bundle asks for and the station lacks, a line each.
+    """
+    bundle.mode(station.mode)
+    problems: list[str] = []
+    for mode in station.modes:
+        if mode in bundle.manifest.modes:
+            problems.extend(_mode_problems(station, bundle, mode))
+        else:
+            served = ", ".join(bundle.manifest.modes)
+            problems.append(f"failover.modes: {bundle.manifest.id} serves {served}, not {mode}")
+    if problems:
+        raise StationError("\n".join(dict.fromkeys(problems)))
+
+
+def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str]:
+    contract = bundle.mode(mode)
+    gate = station.gate_of(mode) or contract.gate
+    if station.engine.variant not in contract.variants:
+        offered = ", ".join(contract.variants)
+        yield f"engine.variant: {bundle.manifest.id} has {offered} for {mode}"
+    needed = streams_needed(contract, gate)
+    if missing := sorted(needed - set(station.camera.streams)):
+        yield f"camera.streams: mode {mode} and its gate need {', '.join(missing)} too"
+    own = streams_needed(contract, GateSpec())
+    if mode != station.mode and (more := sorted(needed - own)):
+        kind = {"rgb": 'by = "height"', "depth": 'by = "colour"'}[more[0]]
+        yield (
+            f"failover.gates.{mode}: the gate needs {', '.join(more)}, which mode {mode} is there "
+            f"to do without; give it a gate of its own, {kind} or without occupied"
+        )
+    removes_belt = any(step.step == "remove_belt" for step in contract.preprocess.steps)
+    if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
+        yield "belt: the gate or the preprocessing works by height above the belt"
+    yield from _region_problems(station.camera, gate)
+
+
+def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
+    """Give what every frame must have: what no mode of the station can do without.
+
+    Without failover that is every stream of its camera.
+    """
+    if station.failover is None:
+        return frozenset(station.camera.streams)
+    needed: frozenset[Stream] = frozenset(station.camera.streams)
+    for mode in station.modes:
+        contract = bundle.mode(mode)
+        needed &= streams_needed(contract, station.gate_of(mode) or contract.gate)
+    return needed
+
+
+def _region_problems(camera: CameraSettings, gate: GateSpec) -> list[str]:
+    """Hold the gate against a live camera's frame; a recording's is known once it plays."""
+    region = gate.region_px
+    if camera.serial is None or region is None:
+        return []
+    right, bottom = region.x_px + region.width_px, region.y_px + region.height_px
+    if right <= camera.width_px and bottom <= camera.height_px:
+        return []
+    return [
+        f"gate.region_px: reaches to {right}x{bottom}, the camera's frame is "
+        f"{camera.width_px}x{camera.height_px}; give a region inside it"
+    ]
