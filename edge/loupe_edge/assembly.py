@@ -63,13 +63,7 @@ def open_service(
         yield Service(
             camera=camera or RealSenseCamera(station.camera, required=required),
             inspector=_in_best_mode(station, inspectors),
-            clerk=Clerk(
-                station.station,
-                epoch,
-                bundle,
-                expires_after_ms=station.publish.expires_after_ms,
-                calibration_id=station.calibration_id(),
-            ),
+            clerk=_clerk(station, epoch, bundle),
             publisher=publisher,
             heartbeat=heartbeat,
             health=health,
@@ -80,6 +74,16 @@ def open_service(
             lock_step=lock_step,
             deadline_ms=station.limits.deadline_ms,
         )
+
+
+def _clerk(station: Station, epoch: int, bundle: Bundle) -> Clerk:
+    return Clerk(
+        station.station,
+        epoch,
+        bundle,
+        expires_after_ms=station.publish.expires_after_ms,
+        calibration_id=station.calibration_id(),
+    )
 
 
 def _open_journal(station: Station, stack: ExitStack) -> JsonlJournal | None:

@@ -6,10 +6,9 @@ import threading
 from pathlib import Path
 
 from loupe_edge.camera_settings import CameraSettings
-from loupe_edge.errors import CameraError, RecordingError
+from loupe_edge.errors import CameraError
+from loupe_edge.in_time import started_or_raise, stop_in_time
 from loupe_edge.realsense import SdkObject, load_sdk
-
-STOP_TIMEOUT_S = 2.0
 
 
 class Pipeline:
@@ -51,15 +50,7 @@ class Pipeline:
         thread.join(self._settings.start_timeout_s)
         with self._lock:
             self._is_abandoned = self._started is None
-        what = self._settings.recording or f"camera {self._settings.serial}"
-        if self._started is None:
-            raise CameraError(f"{what} did not start within {self._settings.start_timeout_s} s")
-        if isinstance(self._started, RuntimeError):
-            reason = str(self._started).strip()
-            if self._settings.recording is not None:
-                raise RecordingError(f"{what}: cannot be played ({reason}); record it again")
-            raise CameraError(f"{what}: {reason}")
-        return self._started
+        return started_or_raise(self._started, self._settings)
 
     def play(self) -> None:
         """Let a recording run; a live camera runs already."""
@@ -86,14 +77,7 @@ class Pipeline:
         Raises:
             CameraError: The SDK hangs; only the end of the process helps.
         """
-        thread = threading.Thread(target=self._run_stop, name="camera-stop", daemon=True)
-        thread.start()
-        thread.join(STOP_TIMEOUT_S)
-        if thread.is_alive():
-            raise CameraError(
-                f"the camera did not stop within {STOP_TIMEOUT_S} s: end this process and start "
-                f"it again"
-            )
+        stop_in_time(self._run_stop)
 
     def _run_start(self, config: SdkObject) -> None:
         outcome: SdkObject | RuntimeError

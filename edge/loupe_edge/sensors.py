@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loupe_edge.camera_settings import CameraSettings, Stream
-from loupe_edge.errors import CameraError, RecordingError
-from loupe_edge.pipeline import STOP_TIMEOUT_S, find_camera
+from loupe_edge.errors import CameraError
+from loupe_edge.in_time import started_or_raise, stop_in_time
+from loupe_edge.pipeline import find_camera
 from loupe_edge.realsense import SdkObject, load_sdk
 
 MAX_WAITING = 8  # images: more would starve the camera of buffers
@@ -71,17 +72,7 @@ class Sensors:
             outcome = self._outcome
             if outcome is None:
                 self._is_stopping.set()  # whoever starts late stops itself
-        what = self._settings.recording or f"camera {self._settings.serial}"
-        if outcome is None:
-            raise CameraError(f"{what} did not start within {self._settings.start_timeout_s} s")
-        if isinstance(outcome, RuntimeError):
-            reason = str(outcome).strip()
-            if self._settings.recording is not None:
-                raise RecordingError(f"{what}: cannot be played ({reason}); record it again")
-            raise CameraError(f"{what}: {reason}")
-        if isinstance(outcome, CameraError):
-            raise outcome
-        return outcome
+        return started_or_raise(outcome, self._settings)
 
     def play(self) -> None:
         """Let a recording run; a live camera runs already."""
@@ -111,14 +102,7 @@ class Sensors:
             CameraError: The SDK hangs; only the end of the process helps.
         """
         self._is_stopping.set()
-        thread = threading.Thread(target=self._run_stop, name="camera-stop", daemon=True)
-        thread.start()
-        thread.join(STOP_TIMEOUT_S)
-        if thread.is_alive():
-            raise CameraError(
-                f"the camera did not stop within {STOP_TIMEOUT_S} s: end this process and start "
-                f"it again"
-            )
+        stop_in_time(self._run_stop)
 
     def _run_start(self) -> None:
         outcome: Started | RuntimeError | CameraError

@@ -17,7 +17,7 @@ import pytest
 
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.intrinsics import Intrinsics
-from loupe_edge import pipeline as pipeline_module
+from loupe_edge import in_time as in_time_module
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError
@@ -274,7 +274,7 @@ class _Hanging:
 
 
 def test_a_stop_that_hangs_is_an_error_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_module, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(in_time_module, "STOP_TIMEOUT_S", 0.2)
     pipeline = Pipeline(CameraSettings(serial="1"))
     hanging = _Hanging()
     pipeline._pipeline = hanging

@@ -14,7 +14,7 @@ from loupe_calibration.intrinsics import Intrinsics
 from loupe_edge.camera_settings import Stream
 from loupe_models.frame import Rect
 from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, preprocess
-from loupe_trainer.data.mvtec_3d import Mvtec3dSet
+from loupe_trainer.data.mvtec_3d import open_mvtec_3d
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.data.organized_cloud import DEPTH_UNIT_M, read_scan
 from loupe_trainer.errors import DataError
@@ -111,7 +111,7 @@ def test_frames_hold_the_streams_that_are_asked_for(
     assert all((f.rgb is not None) == ("rgb" in streams) for f in frames)
     assert all((f.depth is not None) == ("depth" in streams) for f in frames)
     assert all(f.label is not None and f.label.kind in {"good", "defect"} for f in frames)
-    assert any(name.endswith(" cloud") for name in data.files) == ("depth" in streams)
+    assert any(name.endswith(" depth") for name in data.files) == ("depth" in streams)
 
 
 def test_depth_and_lens_give_the_published_points_back(bagel: Path) -> None:
@@ -206,4 +206,4 @@ def test_a_category_without_its_parts(bagel: Path) -> None:
     assert index_data(open_data(bagel, Reading()), SilentProgress()).data_sha256 == in_colour
     (bagel / "test" / "hole" / "gt" / "000.png").unlink()
     with pytest.raises(DataError, match="1 of its defects have no mask"):
-        Mvtec3dSet.open(bagel, ("rgb",))
+        open_mvtec_3d(bagel, ("rgb",))

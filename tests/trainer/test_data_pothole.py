@@ -66,7 +66,7 @@ def test_frames_hold_the_streams_that_are_asked_for(
     assert len(frames) == 4
     assert all((f.rgb is not None) == ("rgb" in streams) for f in frames)
     assert all((f.depth is not None) == ("depth" in streams) for f in frames)
-    assert any(name.endswith(" disparity") for name in data.files) == ("depth" in streams)
+    assert any(name.endswith(" depth") for name in data.files) == ("depth" in streams)
 
 
 def test_disparity_becomes_depth_as_stated(road: Path) -> None:

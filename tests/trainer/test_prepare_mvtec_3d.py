@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from loupe_calibration.deproject import ray_planes
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_trainer.cli import app
-from loupe_trainer.data.mvtec_3d import Mvtec3dSet
+from loupe_trainer.data.mvtec_3d import open_mvtec_3d
 from loupe_trainer.data.organized_cloud import read_cloud
 from loupe_trainer.errors import DataError
 from loupe_trainer.part_alone import pad_to_square, part_mask
@@ -96,7 +96,7 @@ def test_a_prepared_folder_is_read_like_the_published_one(tire: Path, tmp_path: 
     before, out = contents(tire), tmp_path / "prepared"
     assert prepare_mvtec_3d(tire.parent, out, SilentProgress()) == 3
     assert contents(tire) == before
-    data = Mvtec3dSet.open(out / "tire", ("rgb", "depth"))
+    data = open_mvtec_3d(out / "tire", ("rgb", "depth"))
     frames = [frame for _, frame in data.frames(data.items)]
     assert [item.kind for item in data.items] == ["good", "good", "defect"]
     wanted = np.zeros((100, 100), bool)

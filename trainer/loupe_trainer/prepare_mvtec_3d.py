@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loupe_models.atomic import write_bytes, write_text
 from loupe_trainer.data.layout import categories
-from loupe_trainer.data.mvtec_3d import Mvtec3dSet
+from loupe_trainer.data.mvtec_3d import open_mvtec_3d
 from loupe_trainer.data.organized_cloud import read_cloud
 from loupe_trainer.errors import DataError
 from loupe_trainer.part_alone import pad_to_square, part_mask
@@ -54,7 +54,7 @@ def prepare_mvtec_3d(source: Path, out: Path, progress: Progress) -> int:
     _refuse_in_place(source, out)
     is_one = (source / "train" / "good" / "rgb").is_dir()
     roots = [source] if is_one else list(categories(source).values())
-    pictures = [i.source for r in roots for i in Mvtec3dSet.open(r, ("rgb", "depth")).items]
+    pictures = [i.source for r in roots for i in open_mvtec_3d(r, ("rgb", "depth")).items]
     _mark(source, out)
     todo = [file for file in pictures if not (out / file.relative_to(source)).is_file()]
     with progress.task("preparing", len(pictures), len(pictures) - len(todo)) as task:

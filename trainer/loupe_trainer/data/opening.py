@@ -17,9 +17,9 @@ from loupe_trainer.data.jsonl import jsonl_items
 from loupe_trainer.data.layout import reader_of
 from loupe_trainer.data.magnetic_tile import magnetic_tile_items
 from loupe_trainer.data.mvtec import mvtec_loco_items
-from loupe_trainer.data.mvtec_3d import Mvtec3dSet
+from loupe_trainer.data.mvtec_3d import open_mvtec_3d
 from loupe_trainer.data.picture_set import PictureSet
-from loupe_trainer.data.pothole import PotholeSet
+from loupe_trainer.data.pothole import open_potholes
 from loupe_trainer.data.recording import RecordingSet
 from loupe_trainer.data.visa import visa_items
 from loupe_trainer.errors import DataError
@@ -68,9 +68,9 @@ def open_data(place: Path, how: Reading) -> DataSet:
     if reader == "recording":
         return RecordingSet.open(place, how.streams, how.gate, how.belt_from_camera)
     if reader == "mvtec_3d":
-        return Mvtec3dSet.open(place, how.streams)
+        return open_mvtec_3d(place, how.streams)
     if reader == "pothole":
-        return PotholeSet.open(place, how.streams)
+        return open_potholes(place, how.streams)
     if reader == "folder":
         return PictureSet(tuple(folder_items(place, how.part_pattern, how.is_for_test)))
     return PictureSet(tuple(LISTERS[reader](place)))

@@ -7,7 +7,6 @@ the cloud itself, and a cloud that no lens explains is refused rather than bent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from loupe_calibration.errors import CalibrationError
 from loupe_calibration.intrinsics import Intrinsics, project
 from loupe_calibration.units import doubt_units
+from loupe_trainer.data.depth_beside import Scan
 from loupe_trainer.errors import DataError
 
 DEPTH_UNIT_M = 0.00005  # rounding by 25 um is below what structured light resolves; 3.3 m at most
@@ -24,18 +24,6 @@ MIN_POINTS = 200
 MAX_POINTS = 20_000  # fitted to; the lens has five numbers
 MAX_OFF_PX = 1.0  # 95 of 100 points project at most so far from their own pixel
 CHANNELS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a frame needs of a cloud.
-
-    Attributes:
-        depth: (H, W) uint16 in units of `DEPTH_UNIT_M`, 0 where nothing was measured.
-    """
-
-    depth: npt.NDArray[np.uint16]
-    lens: Intrinsics
 
 
 def read_scan(path: Path) -> Scan:
@@ -59,7 +47,7 @@ def read_scan(path: Path) -> Scan:
             f"camera, at most {farthest_m:.1f}: is it in millimetres?"
         )
     depth = np.round(z_m / DEPTH_UNIT_M).astype(np.uint16)
-    return Scan(depth, _fit_lens(path, xyz_m, depth > 0))
+    return Scan(depth, DEPTH_UNIT_M, _fit_lens(path, xyz_m, depth > 0))
 
 
 def read_cloud(path: Path) -> npt.NDArray[np.float32]:

@@ -10,8 +10,6 @@ is in arbitrary units: it has no scale and no lens. It is read as
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loupe_calibration.intrinsics import Intrinsics
-from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import Stream
-from loupe_models.frame import Frame
+from loupe_trainer.data.depth_beside import DepthBeside, Scan
 from loupe_trainer.data.item import Item
 from loupe_trainer.data.picture_set import PictureSet
 from loupe_trainer.errors import DataError
@@ -35,80 +32,32 @@ FARTHEST_UNITS: Final = 65_000  # where disparity would be 0: 0.65 m
 DISPARITY_PER_UNIT: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class PotholeSet:
-    """The tiles; those of one picture of the road are one part.
+def open_potholes(root: Path, streams: tuple[Stream, ...]) -> DepthBeside:
+    """List the tiles; those of one picture of the road are one part.
 
-    Attributes:
-        pictures: Their colour, which also names them.
-        streams: What frames are given; disparity is opened only where this holds `depth`.
+    Args:
+        root: Holds `index.csv` (name, dataset, frame, class, mask_px) and, for each class,
+            `rgb/NAME.jpg` and `disp/NAME.png`; of potholes `mask/NAME.png` too.
+        streams: What frames are given.
+
+    Raises:
+        DataError: The table is missing, lacks a column, or names a missing file.
     """
+    items = tuple(_item(root, row) for row in _rows(root / TABLE))
+    data = DepthBeside(PictureSet(items), streams, _disparity_of, _read_disparity)
+    absent = [file for file in data.files.values() if not file.is_file()]
+    if absent:
+        raise DataError(f"{absent[0]}: named in {TABLE} but missing; copy the data again")
+    return data
 
-    pictures: PictureSet
-    streams: tuple[Stream, ...]
 
-    @classmethod
-    def open(cls, root: Path, streams: tuple[Stream, ...]) -> PotholeSet:
-        """List the tiles.
-
-        Args:
-            root: Holds `index.csv` (name, dataset, frame, class, mask_px) and, for each class,
-                `rgb/NAME.jpg` and `disp/NAME.png`; of potholes `mask/NAME.png` too.
-            streams: What frames are given.
-
-        Raises:
-            DataError: The table is missing, lacks a column, or names a missing file.
-        """
-        items = [_item(root, row) for row in _rows(root / TABLE)]
-        data = cls(PictureSet(tuple(items)), streams)
-        absent = [file for file in data.files.values() if not file.is_file()]
-        if absent:
-            raise DataError(f"{absent[0]}: named in {TABLE} but missing; copy the data again")
-        return data
-
-    @property
-    def items(self) -> Sequence[Item]:
-        """Those of the colour pictures."""
-        return self.pictures.items
-
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """Pictures, masks, and disparity where it is used."""
-        disparity = {f"{item.key} disparity": _disparity_of(item) for item in self.items}
-        return {**self.pictures.files, **(disparity if "depth" in self.streams else {})}
-
-    @property
-    def belt_from_camera(self) -> Transform | None:
-        """Unknown."""
-        return None
-
-    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
-        """Read colour, depth or both."""
-        for item, frame in self.pictures.frames(items):
-            yield item, self._with_depth(item, frame) if "depth" in self.streams else frame
-
-    def mask(self, item: Item) -> npt.NDArray[np.bool_] | None:
-        """Read a mask, drawn on the colour picture."""
-        return self.pictures.mask(item)
-
-    def _with_depth(self, item: Item, frame: Frame) -> Frame:
-        file = _disparity_of(item)
-        disparity = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        if disparity is None or disparity.dtype != np.uint16 or disparity.ndim != 2:
-            raise DataError(f"{file}: not a 16-bit picture of one channel; copy the data again")
-        height, width = disparity.shape
-        if (width, height) != frame.size_wh:
-            raise DataError(
-                f"{file}: {width}x{height}, its picture {frame.size_wh[0]}x{frame.size_wh[1]}; "
-                f"copy the data again"
-            )
-        return replace(
-            frame,
-            rgb=frame.rgb if "rgb" in self.streams else None,
-            depth=_depth(disparity),
-            depth_scale_m=DEPTH_UNIT_M,
-            intrinsics=Intrinsics(width, height, width, width, (width - 1) / 2, (height - 1) / 2),
-        )
+def _read_disparity(file: Path) -> Scan:
+    disparity = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if disparity is None or disparity.dtype != np.uint16 or disparity.ndim != 2:
+        raise DataError(f"{file}: not a 16-bit picture of one channel; copy the data again")
+    height, width = disparity.shape
+    lens = Intrinsics(width, height, width, width, (width - 1) / 2, (height - 1) / 2)
+    return Scan(_depth(disparity), DEPTH_UNIT_M, lens)
 
 
 def _depth(disparity: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16]:

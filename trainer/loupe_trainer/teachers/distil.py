@@ -57,11 +57,8 @@ def distil(
         progress.task("distilling the backbone", config.steps, step) as task,
     ):
         while step < config.steps:
-            large = _draw(corpus, config, np.random.default_rng((config.seed, step)))
-            target = (guide(large.to(device)) - mean) / std
-            with autocast(device):
-                described = network(imagenet_normalise(_halve(large).to(device)))
-            loss = (described.float() - target).square().mean()
+            large = _draw(corpus, config, np.random.default_rng((config.seed, step))).to(device)
+            loss = _loss(network, large, (guide(large) - mean) / std)
             if not loss.isfinite():
                 raise TrainingError(f"the loss is not finite at step {step}; lower lr")
             descend(loss, optimiser, learning_rate(config.lr, step, config.steps))
@@ -121,6 +118,14 @@ def _draw(corpus: Corpus, config: PretrainConfig, rng: np.random.Generator) -> T
     pictures = [corpus.picture(rng, side_px, side_px) for _ in range(config.batch)]
     greyed = [to_grey(p) if rng.random() < GREY_SHARE else p for p in pictures]
     return torch.from_numpy(np.stack(greyed)).permute(0, 3, 1, 2).float()
+
+
+def _loss(network: Pdn, large: Tensor, target: Tensor) -> Tensor:
+    """Hold the network's description of the halved pictures against the backbone's."""
+    with autocast(large.device):
+        described = network(imagenet_normalise(_halve(large)))
+    loss: Tensor = (described.float() - target).square().mean()
+    return loss
 
 
 def _halve(large: Tensor) -> Tensor:
