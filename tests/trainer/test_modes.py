@@ -10,19 +10,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from belt_parts import ALL, BELT, LENS, SIDE, TENSORS, UNIT_M, exposure, spec_of
 from pydantic import TypeAdapter
 
-from loupe_calibration.belt import belt_from_camera
-from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
 from loupe_edge.engines import open_engine
 from loupe_edge.proof import prove
 from loupe_edge.replay import replay, station_for
 from loupe_models.bundle import load_bundle
-from loupe_models.frame import CameraTime, Frame, Label
+from loupe_models.frame import Frame, Label
 from loupe_models.gate import ByColour, ByHeight
 from loupe_models.manifest import Mode
-from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, RemoveBelt, Resize
+from loupe_models.preprocess import PreprocessSpec
 from loupe_trainer import methods
 from loupe_trainer.errors import DataError, ParityError, RecipeError, RunError
 from loupe_trainer.evaluating import evaluate_bundle
@@ -36,16 +35,6 @@ from loupe_trainer.train import train
 from loupe_trainer.views import make_views
 
 QUIET = SilentProgress()
-SIDE = 32
-ALL: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
-TENSORS: Mapping[Mode, tuple[Any, ...]] = {
-    "rgb": ("rgb",),
-    "depth": ("xyz", "valid"),
-    "rgbd": ("rgb", "xyz", "valid"),
-}
-LENS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
-BELT = belt_from_camera((0.0, 0.0, -1.0), (0.0, 0.0, 0.52))
-UNIT_M = 0.0001
 RECIPE = """
 name = "relief"
 method = "relief"
@@ -65,12 +54,6 @@ occupied = { by = "colour", belt_rgb = [20, 20, 20] }
 region_px = [8, 6, 48, 36]
 occupied = { by = "height" }
 """
-
-
-def spec_of(mode: Mode, side: int = SIDE) -> PreprocessSpec:
-    cut = (Crop(), Resize(width_px=side, height_px=side))
-    steps = cut if mode == "rgb" else (*cut, Cloud(), RemoveBelt())
-    return PreprocessSpec(steps=steps, tensors=TENSORS[mode])
 
 
 class Relief(Detector):
@@ -141,25 +124,6 @@ class ReliefMethod:
 
 def given(sample: Mapping[str, Any], mode: Mode) -> list[torch.Tensor]:
     return [torch.from_numpy(np.asarray(sample[name])) for name in TENSORS[mode]]
-
-
-def exposure(seed: int, kind: str = "good") -> Frame:
-    """A part on the belt; a `stain` shows in colour, a `dent` in depth alone."""
-    rng = np.random.default_rng(seed)
-    rgb = np.full((48, 64, 3), 20, np.uint8)
-    depth = np.full((48, 64), 5200, np.uint16)
-    part = (slice(2, 46), slice(4, 60))
-    rgb[part] = rng.normal(120, 4, (44, 56, 3)).clip(0, 255)
-    depth[part] = rng.normal(5000, 2, (44, 56)).round()
-    x, y = (int(v) for v in rng.integers((14, 12), (44, 32)))
-    if kind == "stain":
-        rgb[y : y + 6, x : x + 6] = 220
-    if kind == "dent":
-        depth[y : y + 6, x : x + 6] += 60
-    return Frame(
-        frame_id=seed, captured_at_ns=0, camera_time=CameraTime(ns=seed, domain="system"),
-        rgb=rgb, depth=depth, depth_scale_m=UNIT_M, intrinsics=LENS,
-    )  # fmt: skip
 
 
 def record(path: Path, frames: Sequence[tuple[Frame, str, str]], streams: str = "both") -> Path:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from belt_parts import ALL, BELT, TENSORS, UNIT_M, exposure, spec_of
 
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
@@ -16,7 +16,7 @@ from loupe_models.errors import FrameError
 from loupe_models.frame import CameraTime, Frame, Rect
 from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.manifest import Mode
-from loupe_models.preprocess import Cloud, Crop, PreprocessSpec, RemoveBelt, Resize
+from loupe_models.preprocess import PreprocessSpec
 from loupe_trainer.cache import cache_tensors
 from loupe_trainer.data.item import Item
 from loupe_trainer.errors import DataError, RecipeError
@@ -26,41 +26,6 @@ from loupe_trainer.progress import SilentProgress
 from loupe_trainer.views import View, Views
 
 QUIET = SilentProgress()
-SIDE = 32
-ALL: tuple[Mode, ...] = ("rgb", "depth", "rgbd")
-TENSORS: Mapping[Mode, tuple[Any, ...]] = {
-    "rgb": ("rgb",),
-    "depth": ("xyz", "valid"),
-    "rgbd": ("rgb", "xyz", "valid"),
-}
-LENS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
-BELT = belt_from_camera((0.0, 0.0, -1.0), (0.0, 0.0, 0.52))
-UNIT_M = 0.0001
-
-
-def spec_of(mode: Mode, side: int = SIDE) -> PreprocessSpec:
-    cut = (Crop(), Resize(width_px=side, height_px=side))
-    steps = cut if mode == "rgb" else (*cut, Cloud(), RemoveBelt())
-    return PreprocessSpec(steps=steps, tensors=TENSORS[mode])
-
-
-def exposure(seed: int, kind: str = "good") -> Frame:
-    """A part on the belt; a `stain` shows in colour alone, a `dent` in depth alone."""
-    rng = np.random.default_rng(seed)
-    rgb = np.full((48, 64, 3), 20, np.uint8)
-    depth = np.full((48, 64), 5200, np.uint16)
-    part = (slice(2, 46), slice(4, 60))
-    rgb[part] = rng.normal(120, 4, (44, 56, 3)).clip(0, 255)
-    depth[part] = rng.normal(5000, 2, (44, 56)).round()
-    x, y = (int(v) for v in rng.integers((14, 12), (44, 32)))
-    if kind == "stain":
-        rgb[y : y + 6, x : x + 6] = 220
-    if kind == "dent":
-        depth[y : y + 6, x : x + 6] += 60
-    return Frame(
-        frame_id=seed, captured_at_ns=0, camera_time=CameraTime(ns=seed, domain="system"),
-        rgb=rgb, depth=depth, depth_scale_m=UNIT_M, intrinsics=LENS,
-    )  # fmt: skip
 
 
 class Frames:
