@@ -27,6 +27,7 @@ class GpuFront:
     """Stands in for `loupe_models.preprocess.preprocess`, in the thread that owns the device."""
 
     def __init__(self, device: Device) -> None:
+        self.device = device
         self._memory = Memory(device)
 
     def preprocess(
@@ -43,7 +44,7 @@ class GpuFront:
             EngineError: The device failed.
         """
         made = self.prepare(frame, region, spec, belt_from_camera)
-        tensors = {name: self._memory.device.read(one) for name, one in made.tensors.items()}
+        tensors = {name: self.device.read(one) for name, one in made.tensors.items()}
         return Prepared(tensors, made.frame_px_from_map_px)
 
     def prepare(

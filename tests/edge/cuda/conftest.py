@@ -5,20 +5,31 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from loupe_edge.cuda.device import AnyArray, Argument, DeviceArray, Shape
+from loupe_edge.cuda.device import (
+    AnyArray,
+    Argument,
+    DeviceArray,
+    PyCudaDevice,
+    Shape,
+    load_pycuda,
+)
 from loupe_edge.cuda.front import GpuFront
-from loupe_edge.cuda.kernels import FOLDER
-from loupe_edge.errors import EngineError
+from loupe_edge.cuda.kernels import FOLDER, cached_cubin
+from loupe_edge.errors import EngineError, StationError
+from loupe_models.preprocess import Prepared, preprocess
 
 HERE = Path(__file__).parent
 OUTCOMES = {1: "no such kernel", 2: "wrong arguments", 3: "threads wait at different barriers"}
+Preprocess = Callable[..., Prepared]
+HAS_GPU = any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/nvhost-gpu"))
+ON_GPU = [pytest.param("gpu", marks=pytest.mark.gpu)] if HAS_GPU else []
 FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Werror", "-Wno-sign-compare")
 
 
@@ -109,3 +120,58 @@ def altered_front(tmp_path: Path) -> Callable[..., GpuFront]:
         return GpuFront(HostDevice(build_host(tmp_path / "altered.so", folder), seed))
 
     return alter
+
+
+def open_gpu(cache: Path) -> tuple[GpuFront, Callable[[], None]]:
+    """A front on the real GPU, and what gives it back; skips where PyCUDA is missing."""
+    try:
+        cuda = load_pycuda()
+    except StationError as error:
+        pytest.skip(f"A GPU, BUT THE KERNELS ARE NOT TESTED ON IT: {error}")
+    cuda.init()
+    context = cuda.Device(0).retain_primary_context()
+    context.push()
+    major, minor = cuda.Device(0).compute_capability()
+    cubin = cached_cubin(f"sm_{major}{minor}", cache)
+    front = GpuFront(PyCudaDevice(cuda.Stream(), cubin))
+
+    def close() -> None:
+        front.close()
+        context.pop()
+        context.detach()
+
+    return front, close
+
+
+@pytest.fixture(scope="session")
+def has_gpu() -> bool:
+    return HAS_GPU
+
+
+@pytest.fixture(params=["host", *ON_GPU])
+def front(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GpuFront]:
+    """The kernels, built for this CPU; and on a GPU where there is one."""
+    if request.param == "host":
+        yield GpuFront(HostDevice(request.getfixturevalue("host_library")))
+        return
+    opened, close = open_gpu(tmp_path_factory.getbasetemp() / "cubins")
+    yield opened
+    close()
+
+
+@pytest.fixture(params=["numpy", "host", *ON_GPU])
+def any_preprocess(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Preprocess]:
+    """Whatever can stand for `preprocess`: numpy, the host build, the GPU."""
+    if request.param == "numpy":
+        yield preprocess
+        return
+    if request.param == "host":
+        yield GpuFront(HostDevice(request.getfixturevalue("host_library"))).preprocess
+        return
+    opened, close = open_gpu(tmp_path_factory.getbasetemp() / "cubins")
+    yield opened.preprocess
+    close()
