@@ -5,6 +5,7 @@
 // too. So what lacks a barrier, or leans on the order of threads or blocks, goes wrong here, and
 // the same way for the same seed. Shared memory is filled with rubbish before each block.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -29,13 +30,16 @@ static Index3 threadIdx, blockIdx, blockDim, gridDim;
 
 enum Outcome { OK = 0, NO_SUCH_KERNEL = 1, WRONG_ARGUMENTS = 2, DIVERGENT_BARRIER = 3 };
 
+// A context begins a fibre; from then on jumps, which make no system call, lead in and out.
 struct Fibre {
     ucontext_t context;
+    jmp_buf place;
+    bool has_begun;
     std::vector<char> stack = std::vector<char>(64 * 1024);
-    int barrier = 0;  // the line it waits at, 0 once it has ended
+    int barrier;  // the line it waits at, 0 once it has ended
 };
 
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static std::vector<Fibre> fibres;
 static Fibre* running;
 static void (*body)(void*);
@@ -44,15 +48,28 @@ static void* body_argument;
 static void run_body()
 {
     body(body_argument);
-    running->barrier = 0;  // uc_link leads back to the scheduler
+    running->barrier = 0;
+    _longjmp(scheduler, 1);
 }
 
 static void wait_at(int line)
 {
     running->barrier = line;
-    swapcontext(&running->context, &scheduler);
+    if (_setjmp(running->place) == 0)
+        _longjmp(scheduler, 1);
 }
 #define __syncthreads() wait_at(__LINE__)
+
+static void __attribute__((noinline)) resume(Fibre* fibre)
+{
+    running = fibre;
+    if (_setjmp(scheduler) != 0)
+        return;
+    if (fibre->has_begun)
+        _longjmp(fibre->place, 1);
+    fibre->has_begun = true;
+    setcontext(&fibre->context);
+}
 
 static Outcome run_block(std::mt19937& order)
 {
@@ -64,7 +81,8 @@ static Outcome run_block(std::mt19937& order)
         getcontext(&fibres[i].context);
         fibres[i].context.uc_stack.ss_sp = fibres[i].stack.data();
         fibres[i].context.uc_stack.ss_size = fibres[i].stack.size();
-        fibres[i].context.uc_link = &scheduler;
+        fibres[i].context.uc_link = nullptr;
+        fibres[i].has_begun = false;
         makecontext(&fibres[i].context, run_body, 0);
     }
     std::vector<unsigned> turn(n);
@@ -73,8 +91,7 @@ static Outcome run_block(std::mt19937& order)
         std::shuffle(turn.begin(), turn.end(), order);
         for (unsigned i : turn) {
             threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
-            running = &fibres[i];
-            swapcontext(&scheduler, &running->context);
+            resume(&fibres[i]);
         }
         for (size_t i = 1; i < n; ++i)
             if (fibres[i].barrier != fibres[0].barrier)
