@@ -44,7 +44,8 @@ class DeviceArray:
 
     def staged(self) -> AnyArray:
         """Give the page-locked memory in the array's shape."""
-        return self.staging[: self.n_bytes].view(self.dtype).reshape(self.shape)
+        some: AnyArray = self.staging[: self.n_bytes].view(self.dtype).reshape(self.shape)
+        return some
 
 
 Argument = DeviceArray | np.int32 | np.float32
@@ -116,19 +117,24 @@ class PyCudaDevice:
         with self._explained("did not answer"):
             self._cuda.memcpy_dtoh_async(staged, array.pointer, self._stream)
             self._stream.synchronize()
-        return staged.copy()
+        copy: AnyArray = staged.copy()
+        return copy
 
     def launch(
         self, kernel: str, grid: tuple[int, int], block: tuple[int, int], *arguments: Argument
     ) -> None:
         """Launch on the stream, without waiting."""
-        given = [
-            np.uintp(one.pointer) if isinstance(one, DeviceArray) else one for one in arguments
-        ]
+        given = [one.pointer if isinstance(one, DeviceArray) else one for one in arguments]
         with self._explained(f"did not run {kernel}"):
             if kernel not in self._kernels:
-                self._kernels[kernel] = self._module.get_function(kernel)
-            self._kernels[kernel](*given, grid=grid, block=(*block, 1), stream=self._stream)
+                # Prepared, since PyCUDA's plain call keeps every set of arguments it has ever
+                # seen, and takes an int32 for a float32 that equals it.
+                function = self._module.get_function(kernel)
+                types = [
+                    np.uintp if isinstance(one, DeviceArray) else type(one) for one in arguments
+                ]
+                self._kernels[kernel] = function.prepare(types)
+            self._kernels[kernel].prepared_async_call(grid, (*block, 1), self._stream, *given)
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -56,7 +57,7 @@ class Plan:
     @property
     def removes_belt(self) -> bool:
         """Whether the station's belt is needed."""
-        return np.isfinite(self.min_height_m)
+        return math.isfinite(self.min_height_m)
 
 
 @lru_cache(maxsize=N_PLANS)
@@ -67,7 +68,7 @@ def make_plan(frame_wh: Size, region: Rect, spec: PreprocessSpec) -> Plan:
     to_frame = PxMap(1.0, 1.0, 0.0, 0.0).cropped(window.x_px, window.y_px)
     sizes = [(window.width_px, window.height_px)]
     rows, columns = np.arange(window.height_px), np.arange(window.width_px)
-    min_height_m, n_centres, group_size = -np.inf, 0, 0
+    min_height_m, n_centres, group_size = -math.inf, 0, 0
     for step in spec.steps:
         if isinstance(step, Resize):
             (width, height), to_wh = sizes[-1], (step.width_px, step.height_px)

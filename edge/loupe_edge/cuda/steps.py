@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from loupe_calibration.deproject import ray_planes
 from loupe_calibration.transform import Transform
-from loupe_edge.cuda.device import AnyArray, DeviceArray
+from loupe_edge.cuda.device import AnyArray, Argument, DeviceArray
 from loupe_edge.cuda.memory import Memory
 from loupe_edge.cuda.plan import Plan, Size
 from loupe_edge.cuda.tables import neighbours, shares, whole_step
@@ -28,6 +28,7 @@ INT_LIMIT: Final = 2**31 - 1
 N_FOUND: Final = 7  # of points.cu: least x, y, z, greatest x, y, z, and how many
 
 Made = dict[str, DeviceArray]
+Arguments = tuple[Argument, ...]
 
 
 def resize_colour(memory: Memory, frame: Frame, plan: Plan) -> DeviceArray:
@@ -77,44 +78,32 @@ def group_around_centres(memory: Memory, cloud: Made, plan: Plan) -> Made:
     Raises:
         FrameError: Fewer valid points than the steps take, or too far apart.
     """
-    launch, n_px = memory.device.launch, plan.size_wh[0] * plan.size_wh[1]
-    points, n_points, widest = _gather(memory, cloud, n_px)
+    n_px = plan.size_wh[0] * plan.size_wh[1]
+    points, n_points, spans = _gather(memory, cloud, n_px)
     refuse_few(n_points, plan.n_centres, "sample_points")
-    bits = n_points.bit_length()
-    refuse_wide(widest, bits)
+    refuse_wide(spans, n_points.bit_length())
     refuse_few(n_points, plan.group_size, "a group")
-    g, m = plan.n_centres, plan.group_size
-    chosen = memory.array("chosen", (g,), np.int32)
+    chosen = memory.array("chosen", (plan.n_centres,), np.int32)
     farness = memory.array("farness", (n_px,), np.uint64)
-    counts = _ints(n_px, n_points)
-    launch(
-        "sample_farthest",
-        (1, 1),
-        (_sampling_threads(n_points), 1),
-        *(points, *counts, np.int32(g), farness, chosen),
-    )
+    counts = (np.int32(n_px), np.int32(n_points))
+    sampled: Arguments = (points, *counts, np.int32(plan.n_centres), farness, chosen)
+    memory.device.launch("sample_farthest", (1, 1), (_sampling_threads(n_points), 1), *sampled)
     made = {
-        "groups": memory.array("groups", (1, g, m, 3), np.float32),
-        "centres": memory.array("centres", (1, g, 3), np.float32),
+        "groups": memory.array("groups", (1, plan.n_centres, plan.group_size, 3), np.float32),
+        "centres": memory.array("centres", (1, plan.n_centres, 3), np.float32),
         "nn_index": memory.array("nn_index", (1, n_px, 3), np.int32),
         "nn_weight": memory.array("nn_weight", (1, n_px, 3), np.float32),
     }
-    key_bits = sum(span * span for span in widest).bit_length() + bits
-    n_sorted = 2 << (m - 1).bit_length()
-    launch(
-        "group_nearest",
-        (g, 1),
-        (BLOCK, 1),
-        *(points, *counts, chosen, *_ints(m, key_bits, n_sorted)),
-        *(made["groups"], made["centres"]),
+    key_bits = sum(span * span for span in spans).bit_length() + n_points.bit_length()
+    n_sorted = 2 << (plan.group_size - 1).bit_length()
+    sizes = _ints(plan.group_size, key_bits, n_sorted)
+    grouped: Arguments = (points, *counts, chosen, *sizes, made["groups"], made["centres"])
+    memory.device.launch("group_nearest", (plan.n_centres, 1), (BLOCK, 1), *grouped)
+    spread: Arguments = (
+        *(cloud["xyz"], cloud["valid"], np.int32(n_px), points, np.int32(n_px), chosen),
+        *(np.int32(plan.n_centres), made["nn_index"], made["nn_weight"]),
     )
-    launch(
-        "nearest_centres",
-        (_blocks(n_px), 1),
-        (BLOCK, 1),
-        *(cloud["xyz"], cloud["valid"], np.int32(n_px), points, np.int32(n_px)),
-        *(chosen, np.int32(g), made["nn_index"], made["nn_weight"]),
-    )
+    memory.device.launch("nearest_centres", (_blocks(n_px), 1), (BLOCK, 1), *spread)
     return made
 
 
@@ -127,14 +116,9 @@ def _gather(memory: Memory, cloud: Made, n_px: int) -> tuple[DeviceArray, int, l
     in_block = memory.array("in block", (_blocks(n_px),), np.int32)
     found = memory.array("found", (N_FOUND,), np.int32)
     grid, block, n = (_blocks(n_px), 1), (BLOCK, 1), np.int32(n_px)
-    launch = memory.device.launch
-    launch("count_valid", grid, block, cloud["valid"], n, in_block, found)
-    launch(
-        "gather_points",
-        grid,
-        block,
-        *(cloud["xyz"], cloud["valid"], n, in_block, n, points, found),
-    )
+    memory.device.launch("count_valid", grid, block, cloud["valid"], n, in_block, found)
+    gathered: Arguments = (cloud["xyz"], cloud["valid"], n, in_block, n, points, found)
+    memory.device.launch("gather_points", grid, block, *gathered)
     *extents, n_points = (int(number) for number in memory.device.read(found).tolist())
     if n_points and (max(extents) >= INT_LIMIT or min(extents) <= -INT_LIMIT):
         return points, n_points, [INT_LIMIT] * 3  # 21 km from the origin: nothing is that far
@@ -152,7 +136,7 @@ def _resample(
     if to_width > width or to_height > height:
         columns = memory.constant(f"columns {number}", neighbours(width, to_width, is_row=True))
         rows = memory.constant(f"rows {number}", neighbours(height, to_height, is_row=False))
-        arguments = (source, np.int32(width), columns, rows, *to_size, out)
+        arguments: Arguments = (source, np.int32(width), columns, rows, *to_size, out)
         memory.device.launch("grow", _blocks_xy(to_wh), BLOCK_XY, *arguments)
         return
     step_x, step_y = whole_step(width, to_width), whole_step(height, to_height)

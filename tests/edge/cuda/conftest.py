@@ -57,7 +57,8 @@ class HostDevice:
         np.copyto(self._seen(array), content, casting="no")
 
     def read(self, array: DeviceArray) -> AnyArray:
-        return self._seen(array).copy()
+        copy: AnyArray = self._seen(array).copy()
+        return copy
 
     def launch(
         self, kernel: str, grid: tuple[int, int], block: tuple[int, int], *arguments: Argument

@@ -49,8 +49,8 @@ def check(
     ours, reference = (run(frame, region, steps, belt) for run in (front.preprocess, preprocess))
     assert ours.frame_px_from_map_px == reference.frame_px_from_map_px
     np.testing.assert_array_equal(ours.tensors["valid"], reference.tensors["valid"])
-    made, right = (np.asarray(one.tensors["xyz"]) for one in (ours, reference))
-    assert made.dtype == np.float32
+    made, right = (one.tensors["xyz"].astype(np.float32) for one in (ours, reference))
+    assert ours.tensors["xyz"].dtype == np.float32
     np.testing.assert_allclose(made, right, rtol=0, atol=TAIL_M)
     differing = np.flatnonzero((made != right).any(axis=-1))
     assert len(differing) <= LEFT_OVER
