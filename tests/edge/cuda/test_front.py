@@ -18,6 +18,7 @@ from loupe_edge.cuda.front import GpuFront
 from loupe_edge.engines import open_engine
 from loupe_edge.errors import StationError
 from loupe_edge.inspector import Inspector
+from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
 from loupe_models.errors import FrameError
 from loupe_models.frame import CameraTime, Frame, Rect
@@ -105,13 +106,15 @@ def test_what_cannot_be_prepared_is_refused_in_the_same_words(
         any_preprocess(frame, REGION, spec(GROUPS), belt)
 
 
-def test_an_inspector_answers_the_same(
+def test_proof_and_inspector_answer_the_same(
     host_front: GpuFront,
     tiny_bundle: Bundle,
     tiny_belt: Transform,
     make_frame: Callable[..., Frame],
 ) -> None:
     engine = open_engine(tiny_bundle, "rgbd")
+    by_kernels_proof = prove(tiny_bundle, "rgbd", engine, preprocess=host_front.preprocess)
+    assert by_kernels_proof == prove(tiny_bundle, "rgbd", engine)
     by_numpy = Inspector(tiny_bundle, "rgbd", engine, belt_from_camera=tiny_belt)
     by_kernels = Inspector(
         tiny_bundle, "rgbd", engine, belt_from_camera=tiny_belt, preprocess=host_front.preprocess
