@@ -2,7 +2,8 @@
 # make test    every test            make check   format, lint, types, layers
 # make bench   benchmarks/results    make fresh   set-up, test and demo on a bare Debian (root)
 PYTHON := .venv/bin/python
-BENCHMARKS := $(filter-out %/harness.py %/stand_in.py %/good_parts.py,$(wildcard benchmarks/*.py))
+NOT_RUN := %/harness.py %/stand_in.py %/good_parts.py %/gpu_front.py %/gpu_floors.py
+BENCHMARKS := $(filter-out $(NOT_RUN),$(wildcard benchmarks/*.py))
 .PHONY: demo test test-edge check bench fresh clean
 
 demo: .venv/.ready

@@ -7,6 +7,7 @@ a bundle means the same everywhere. Silence is never good: whatever is not a sco
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
@@ -26,8 +27,10 @@ from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.gate import ByHeight, GateSpec, gate
 from loupe_models.manifest import ModeManifest
-from loupe_models.preprocess import Prepared, PxMap, preprocess
+from loupe_models.preprocess import Prepared, PreprocessSpec, PxMap, preprocess
 from loupe_models.scoring import find_regions, p_value
+
+Preprocess = Callable[[Frame, Rect, PreprocessSpec, Transform | None], Prepared]
 
 DEFAULT_MIN_DEPTH_VALID = 0.5
 UNITS_STEP_PX = 8  # of each axis; whether depth is a thousand times off shows in a few pixels
@@ -73,6 +76,7 @@ class Inspector:
         belt_from_camera: The station's belt; a gate or cloud that needs one fails without it.
         min_depth_valid: Least share of valid depth in the region, where depth is used at all.
         variant: Which of the mode's variants the engine runs; it may bring its own threshold.
+        preprocess: Another that makes the very same tensors, such as `GpuFront`'s.
         contract: The mode's part of the manifest.
         n_engine_errors: Frames in a row, up to the last one inspected, that the engine failed.
 
@@ -90,6 +94,7 @@ class Inspector:
     belt_from_camera: Transform | None = None
     min_depth_valid: float = DEFAULT_MIN_DEPTH_VALID
     variant: str = "fp32"
+    preprocess: Preprocess = preprocess
     contract: ModeManifest = field(init=False)
     n_engine_errors: int = field(default=0, init=False)
     _calibration_scores: npt.NDArray[np.float64] = field(init=False)
@@ -132,7 +137,7 @@ class Inspector:
             if region is None:
                 return None
             with watch.stage("preprocess"):
-                prepared = preprocess(
+                prepared = self.preprocess(
                     frame, region, self.contract.preprocess, self.belt_from_camera
                 )
             with watch.stage("infer"):

@@ -13,8 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loupe_models.errors import FrameError
-from loupe_models.points import GRID_PER_M, Grid, Indices, find_nearest, grid_points
+from loupe_models.points import GRID_PER_M, Grid, Indices, find_nearest, grid_points, refuse_few
 
 N_NEAREST: Final = 3
 EPSILON_M2: Final = 1e-8  # keeps the weight of a pixel that is itself a centre finite
@@ -39,11 +38,7 @@ def group_points(
         FrameError: Fewer valid points than a group takes.
     """
     points = grid_points(xyz, valid)
-    if len(points) < size:
-        raise FrameError(
-            f"{len(points)} valid points, a group needs {size}: the part is too small, or its "
-            f"depth has too many holes"
-        )
+    refuse_few(len(points), size, "a group")
     centres = points[sampled]
     members, _ = find_nearest(points, centres, size)
     index, weight = _spread(points, centres, valid)

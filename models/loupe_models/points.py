@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -54,11 +55,7 @@ def sample_farthest(points: Grid, n_points: int) -> Indices:
     Raises:
         FrameError: Fewer points than asked for, or too far apart to be compared exactly.
     """
-    if len(points) < n_points:
-        raise FrameError(
-            f"{len(points)} valid points, sample_points needs {n_points}: the part is too small, "
-            f"or its depth has too many holes"
-        )
+    refuse_few(len(points), n_points, "sample_points")
     bits = len(points).bit_length()
     _refuse_wide(points, bits)
     # Sorted along the longest axis, all that can lie nearer to a new centre than to an older one
@@ -96,9 +93,35 @@ def _squared(lines: Grid, point: list[int]) -> npt.NDArray[np.int64]:
     return squared
 
 
+def refuse_few(n_valid: int, n_needed: int, by: str) -> None:
+    """Refuse a part of which too little is seen.
+
+    Raises:
+        FrameError: Fewer valid points than are needed.
+    """
+    if n_valid < n_needed:
+        raise FrameError(
+            f"{n_valid} valid points, {by} needs {n_needed}: the part is too small, or its depth "
+            f"has too many holes"
+        )
+
+
 def _refuse_wide(points: Grid, bits: int) -> None:
-    """A squared distance shares 63 bits with an index, and the tree takes the root of it."""
-    spans = [int(span) for span in np.ptp(points, axis=0)]
+    refuse_wide([int(span) for span in np.ptp(points, axis=0)], bits)
+
+
+def refuse_wide(spans: Sequence[int], bits: int) -> None:
+    """Refuse points whose distances cannot be compared exactly.
+
+    A squared distance shares 63 bits with an index, and the tree takes the root of it.
+
+    Args:
+        spans: From the least to the greatest coordinate, by axis, in grid steps.
+        bits: Of an index.
+
+    Raises:
+        FrameError: They lie too far apart.
+    """
     most = min(MAX_SQUARED, 1 << (INT64_BITS - bits))
     if sum(span * span for span in spans) >= most:
         raise FrameError(

@@ -51,6 +51,23 @@ class PxMap:
             -self.offset_y_px / self.scale_y,
         )
 
+    def cropped(self, x_px: int, y_px: int) -> PxMap:
+        """Give the map from what is left when the grid begins at a later pixel."""
+        return replace(
+            self,
+            offset_x_px=self.offset_x_px + self.scale_x * x_px,
+            offset_y_px=self.offset_y_px + self.scale_y * y_px,
+        )
+
+    def resized(self, scale_x: float, scale_y: float) -> PxMap:
+        """Give the map from a grid on which a pixel is as large as `scale` pixels of this one."""
+        return PxMap(
+            self.scale_x * scale_x,
+            self.scale_y * scale_y,
+            self.offset_x_px + self.scale_x * (scale_x - 1) / 2,
+            self.offset_y_px + self.scale_y * (scale_y - 1) / 2,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -125,6 +142,7 @@ class Group(BaseModel):
 AnyStep = Crop | Resize | Cloud | RemoveBelt | SamplePoints | Group
 Step = Annotated[AnyStep, Field(discriminator="step")]
 TensorName = Literal["rgb", "xyz", "valid", "groups", "centres", "nn_index", "nn_weight"]
+NO_BELT: Final = "step 'remove_belt' needs the station's belt plane"
 GROUPED: Final = frozenset({"groups", "centres", "nn_index", "nn_weight"})
 
 
@@ -230,11 +248,8 @@ def _begin(
     frame: Frame, region: Rect, spec: PreprocessSpec, belt_from_camera: Transform | None
 ) -> _Work:
     """Take only the streams the spec asks for, so that an unused one costs nothing."""
+    check_streams(frame, spec)
     needs_depth = spec.needs_depth
-    if "rgb" in spec.tensors and frame.rgb is None:
-        raise FrameError("the bundle looks at colour, and the frame has none: add the stream")
-    if needs_depth and frame.depth is None:
-        raise FrameError("the bundle looks at depth, and the frame has none: add the stream")
     return _Work(
         region=region,
         frame_px_from_map_px=PxMap(1.0, 1.0, 0.0, 0.0),
@@ -244,6 +259,18 @@ def _begin(
         depth_scale_m=frame.depth_scale_m or 0.0,
         belt_from_camera=belt_from_camera,
     )
+
+
+def check_streams(frame: Frame, spec: PreprocessSpec) -> None:
+    """Refuse a frame that lacks a stream the tensors are made from.
+
+    Raises:
+        FrameError: It does.
+    """
+    if "rgb" in spec.tensors and frame.rgb is None:
+        raise FrameError("the bundle looks at colour, and the frame has none: add the stream")
+    if spec.needs_depth and frame.depth is None:
+        raise FrameError("the bundle looks at depth, and the frame has none: add the stream")
 
 
 def _run(work: _Work, step: AnyStep) -> _Work:
@@ -263,7 +290,6 @@ def _run(work: _Work, step: AnyStep) -> _Work:
 def _crop(work: _Work) -> _Work:
     x, y, width, height = work.region
     window = (slice(y, y + height), slice(x, x + width))
-    before = work.frame_px_from_map_px
     return replace(
         work,
         rgb=None if work.rgb is None else work.rgb[window],
@@ -271,11 +297,7 @@ def _crop(work: _Work) -> _Work:
         planes=None if work.planes is None else work.planes[:, window[0], window[1]],
         xyz=None if work.xyz is None else work.xyz[window],
         valid=None if work.valid is None else work.valid[window],
-        frame_px_from_map_px=replace(
-            before,
-            offset_x_px=before.offset_x_px + before.scale_x * x,
-            offset_y_px=before.offset_y_px + before.scale_y * y,
-        ),
+        frame_px_from_map_px=work.frame_px_from_map_px.cropped(x, y),
     )
 
 
@@ -283,10 +305,7 @@ def _resize(work: _Work, step: Resize) -> _Work:
     arrays = (work.rgb, work.depth, work.xyz)
     height, width = next(a.shape[:2] for a in arrays if a is not None)
     to_wh = (step.width_px, step.height_px)
-    scale_x, scale_y = width / step.width_px, height / step.height_px
-    rows = ((np.arange(step.height_px) + 0.5) * scale_y).astype(np.intp)
-    columns = ((np.arange(step.width_px) + 0.5) * scale_x).astype(np.intp)
-    before = work.frame_px_from_map_px
+    rows, columns = nearest_px(height, step.height_px), nearest_px(width, step.width_px)
     return replace(
         work,
         rgb=None if work.rgb is None else _resample(work.rgb, to_wh),
@@ -295,13 +314,15 @@ def _resize(work: _Work, step: Resize) -> _Work:
         planes=None if work.planes is None else work.planes.take(rows, 1).take(columns, 2),
         xyz=None if work.xyz is None else work.xyz.take(rows, 0).take(columns, 1),
         valid=None if work.valid is None else work.valid.take(rows, 0).take(columns, 1),
-        frame_px_from_map_px=PxMap(
-            before.scale_x * scale_x,
-            before.scale_y * scale_y,
-            before.offset_x_px + before.scale_x * (scale_x - 1) / 2,
-            before.offset_y_px + before.scale_y * (scale_y - 1) / 2,
+        frame_px_from_map_px=work.frame_px_from_map_px.resized(
+            width / step.width_px, height / step.height_px
         ),
     )
+
+
+def nearest_px(n_from: int, n_to: int) -> Indices:
+    """Give, for each of n_to pixels of a line, which of the n_from pixels lies under its middle."""
+    return ((np.arange(n_to) + 0.5) * (n_from / n_to)).astype(np.intp)
 
 
 def _resample(rgb: npt.NDArray[np.uint8], to_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -332,7 +353,7 @@ def _remove_belt(work: _Work, step: RemoveBelt) -> _Work:
     if work.xyz is None or work.valid is None:
         raise FrameError("step 'remove_belt' must come after 'cloud'")
     if work.belt_from_camera is None:
-        raise FrameError("step 'remove_belt' needs the station's belt plane")
+        raise FrameError(NO_BELT)
     valid = work.valid & (work.xyz[..., 2] >= step.min_height_m).view(np.uint8)
     return replace(work, xyz=_zero_unless(valid, work.xyz), valid=valid)
 

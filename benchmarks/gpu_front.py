@@ -1,0 +1,184 @@
+"""Preprocessing on the GPU against numpy's, kernel by kernel against its floor. Needs a GPU."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
+
+import gpu_floors
+import numpy as np
+from harness import Budget, finish, say
+
+from loupe_calibration.belt import belt_from_camera
+from loupe_calibration.errors import LoupeError
+from loupe_calibration.intrinsics import Intrinsics
+from loupe_edge.bench import quantiles_ms
+from loupe_edge.cuda.device import Argument, CudaObject, PyCudaDevice, load_pycuda
+from loupe_edge.cuda.front import GpuFront
+from loupe_edge.cuda.kernels import cached_cubin
+from loupe_edge.errors import StationError
+from loupe_models.frame import CameraTime, Frame, Rect
+from loupe_models.preprocess import PreprocessSpec, preprocess
+
+N_ROUNDS, N_WARM_UP = 200, 20
+SIDE_PX = 128
+BELT = belt_from_camera((0, 0, -1), (0, 0, 0.6))
+REGION = Rect(0, 0, 640, 480)
+NO_GPU = "this benchmark measures kernels on an NVIDIA GPU, and there is none here"
+
+GROUPED = ["xyz", "valid", "groups", "centres", "nn_index", "nn_weight"]
+SPECS: dict[str, dict[str, Any]] = {
+    "colour, 640x480 to 256x256": {
+        "steps": [{"step": "resize", "width_px": 256, "height_px": 256}],
+        "tensors": ["rgb"],
+    },
+    "cloud, 640x480": {
+        "steps": [{"step": "cloud"}, {"step": "remove_belt"}],
+        "tensors": ["xyz", "valid"],
+    },
+    "groups, 16384 points, 1024 of 128": {
+        "steps": [
+            {"step": "resize", "width_px": SIDE_PX, "height_px": SIDE_PX},
+            {"step": "cloud"},
+            {"step": "sample_points", "n_points": gpu_floors.N_CENTRES},
+            {"step": "group", "size": gpu_floors.SIZE},
+        ],
+        "tensors": GROUPED,
+    },
+}
+
+
+class TimedDevice(PyCudaDevice):
+    """Marks the stream before and after each kernel."""
+
+    def __init__(self, cuda: ModuleType, stream: CudaObject, cubin: bytes) -> None:
+        super().__init__(stream, cubin)
+        self._driver, self._marked = cuda, stream
+        self.marks: list[tuple[str, CudaObject, CudaObject]] = []
+
+    def launch(
+        self, kernel: str, grid: tuple[int, int], block: tuple[int, int], *arguments: Argument
+    ) -> None:
+        """Launch between two events."""
+        before, after = self._driver.Event(), self._driver.Event()
+        before.record(self._marked)
+        super().launch(kernel, grid, block, *arguments)
+        after.record(self._marked)
+        self.marks.append((kernel, before, after))
+
+    def take_ms(self) -> Iterator[tuple[str, float]]:
+        """Give each kernel's time since the last call."""
+        self._marked.synchronize()
+        for kernel, before, after in self.marks:
+            yield kernel, before.time_till(after)
+        self.marks.clear()
+
+
+def main() -> int:
+    """Check that both make the same tensors, then measure both in turns."""
+    try:
+        with device() as (timed, name):
+            return measure(timed, name)
+    except LoupeError as error:
+        say(str(error))
+        return 2
+
+
+@contextmanager
+def device() -> Iterator[tuple[TimedDevice, str]]:
+    """Own the primary context while the benchmark runs."""
+    try:
+        cuda = load_pycuda()
+    except StationError as error:
+        raise StationError(f"{NO_GPU}: {error}") from error
+    try:
+        cuda.init()
+    except cuda.Error as error:
+        raise StationError(f"{NO_GPU}: {error}") from error
+    context = cuda.Device(0).retain_primary_context()
+    context.push()
+    try:
+        arch = "sm_{}{}".format(*cuda.Device(0).compute_capability())
+        with TemporaryDirectory() as cache:
+            cubin = cached_cubin(arch, Path(cache))
+        yield TimedDevice(cuda, cuda.Stream(), cubin), cuda.Device(0).name()
+    finally:
+        context.pop()
+        context.detach()
+
+
+def measure(timed: TimedDevice, name: str) -> int:
+    """Time every specification, and each kernel in it."""
+    front, frame = GpuFront(timed), exposure()
+    figures: dict[str, object] = {"gpu": name}
+    budgets = []
+    for title, document in SPECS.items():
+        spec = PreprocessSpec.model_validate(document)
+        check_equal(title, front, frame, spec)
+        numpy_ms = times(partial(preprocess, frame, REGION, spec, BELT))
+        on_gpu = partial(front.preprocess, frame, REGION, spec, BELT)
+        gpu_ms = times(on_gpu)
+        kernels = kernel_times(timed, on_gpu)
+        figures[title] = {"numpy": numpy_ms, "gpu with copies": gpu_ms, "kernels": kernels}
+        ratio = gpu_ms["p50_ms"] / numpy_ms["p50_ms"]
+        budgets.append(Budget(f"{title}: GPU with copies over numpy, p50", ratio, 1.0, ""))
+    front.close()
+    figures["floors"] = [
+        {"kernel": one.kernel, "bytes": one.n_bytes, "operations": one.n_operations}
+        for one in gpu_floors.floors()
+    ]
+    return finish("gpu_front", figures, budgets)
+
+
+def exposure() -> Frame:
+    """An uneven surface above the belt without holes, and noise for colour."""
+    rng = np.random.default_rng(0)
+    v, u = np.mgrid[:480, :640]
+    depth = 5500 + 100 * np.sin(u / 40) + 60 * np.cos(v / 30) + rng.normal(0, 3, u.shape)
+    rgb = rng.integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    lens = Intrinsics(640, 480, 600.0, 600.0, 319.5, 239.5)
+    stamp = CameraTime(0, "system")
+    return Frame(0, 0, stamp, rgb, depth.astype(np.uint16), 0.0001, lens)
+
+
+def check_equal(title: str, front: GpuFront, frame: Frame, spec: PreprocessSpec) -> None:
+    """A faster wrong answer is not faster."""
+    ours = front.preprocess(frame, REGION, spec, BELT).tensors
+    for name, right in preprocess(frame, REGION, spec, BELT).tensors.items():
+        away = np.abs(ours[name].astype(np.float64) - right.astype(np.float64)).max()
+        if away > (1e-5 if name == "xyz" else 0):
+            sys.exit(f"{title}: {name} differs by {away:.2g}")
+
+
+def kernel_times(timed: TimedDevice, run: Callable[[], object]) -> dict[str, dict[str, float]]:
+    """Time each kernel by the stream's own clock."""
+    spent_us: dict[str, list[float]] = defaultdict(list)
+    timed.marks.clear()
+    for _ in range(N_ROUNDS):
+        run()
+        for kernel, spent_ms in timed.take_ms():
+            spent_us[kernel].append(1e3 * spent_ms)
+    return {kernel: quantiles_ms(times_us) for kernel, times_us in spent_us.items()}
+
+
+def times(run: Callable[[], object]) -> dict[str, float]:
+    """Time whole calls."""
+    spent_us = []
+    for _ in range(N_ROUNDS + N_WARM_UP):
+        began = time.perf_counter_ns()
+        run()
+        spent_us.append((time.perf_counter_ns() - began) / 1e3)
+    return quantiles_ms(islice(spent_us, N_WARM_UP, None))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The GPU front stands in for the numpy preprocessing, and nothing needs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loupe_calibration.belt import belt_from_camera
+from loupe_calibration.intrinsics import Intrinsics
+from loupe_calibration.transform import Transform
+from loupe_edge.cuda.device import PyCudaDevice
+from loupe_edge.cuda.front import GpuFront
+from loupe_edge.engines import open_engine
+from loupe_edge.errors import StationError
+from loupe_edge.inspector import Inspector
+from loupe_edge.proof import prove
+from loupe_models.bundle import Bundle
+from loupe_models.errors import FrameError
+from loupe_models.frame import CameraTime, Frame, Rect
+from loupe_models.preprocess import Prepared, PreprocessSpec, preprocess
+
+BELT = belt_from_camera((0, 0, -1), (0, 0, 0.6))
+GROUPS = ("groups", "centres", "nn_index", "nn_weight")
+EVERY = ("rgb", "xyz", "valid", *GROUPS)
+REGION = Rect(4, 2, 70, 50)
+STEPS: tuple[dict[str, Any], ...] = (
+    {"step": "crop"},
+    {"step": "resize", "width_px": 32, "height_px": 24},
+    {"step": "cloud"},
+    {"step": "remove_belt"},
+    {"step": "sample_points", "n_points": 32},
+    {"step": "group", "size": 16},
+)
+
+
+def spec(tensors: tuple[str, ...], n_steps: int = len(STEPS)) -> PreprocessSpec:
+    return PreprocessSpec.model_validate({"steps": STEPS[:n_steps], "tensors": tensors})
+
+
+def part_frame(seed: int = 5, n_high_px: int = 30) -> Frame:
+    """A part 20 to 50 mm high, somewhat uneven, on the belt; with holes."""
+    rng = np.random.default_rng(seed)
+    depth = np.full((60, 80), 600, np.uint16)
+    depth[10 : 10 + n_high_px, 20:60] = rng.integers(550, 580, (n_high_px, 40))
+    depth[rng.random(depth.shape) < 0.1] = 0
+    rgb = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    lens = Intrinsics(80, 60, 80, 80, 39.5, 29.5)
+    return Frame(0, 0, CameraTime(0, "system"), rgb, depth, 0.001, lens)
+
+
+@pytest.mark.gpu
+def test_all_of_this_runs_on_a_gpu_too(has_gpu: bool, request: pytest.FixtureRequest) -> None:
+    if not has_gpu:
+        pytest.skip("no NVIDIA GPU: the kernels ran on the CPU only")
+    assert any("gpu" in item.name for item in request.session.items if item is not request.node)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "n_steps"), [(EVERY, 6), (GROUPS, 6), (("rgb",), 2), (("valid", "xyz"), 4)]
+)
+def test_every_tensor_is_the_reference_s(
+    front: GpuFront, tensors: tuple[str, ...], n_steps: int
+) -> None:
+    for seed in range(3):
+        frame, steps = part_frame(seed), spec(tensors, n_steps)
+        ours, right = (run(frame, REGION, steps, BELT) for run in (front.preprocess, preprocess))
+        assert list(ours.tensors) == list(right.tensors)
+        for name, array in right.tensors.items():
+            assert ours.tensors[name].shape == array.shape
+            assert ours.tensors[name].dtype == array.dtype
+            assert ours.tensors[name].tobytes() == array.tobytes(), name
+        assert ours.frame_px_from_map_px == right.frame_px_from_map_px
+
+
+def test_the_graph_s_contract_holds_whatever_prepares(
+    any_preprocess: Callable[..., Prepared],
+) -> None:
+    made = any_preprocess(part_frame(), REGION, spec(EVERY), BELT).tensors
+    xyz, valid = made["xyz"].astype(np.float32), made["valid"]
+    assert made["rgb"].shape == (1, 24, 32, 3)
+    assert set(np.unique(valid)) == {0, 1}
+    assert not xyz[valid == 0].any()
+    assert (xyz[valid == 1][:, 2] >= 0.002).all()
+    assert all(array.flags.c_contiguous for array in made.values())
+    np.testing.assert_array_equal(made["nn_weight"][0].sum(axis=1) > 0, valid.ravel() == 1)
+
+
+@pytest.mark.parametrize(
+    ("frame", "belt", "message"),
+    [
+        (Frame.from_image(np.zeros((60, 80, 3), np.uint8)), BELT, "looks at depth"),
+        (part_frame(), None, "needs the station's belt plane"),
+        (part_frame(n_high_px=1), BELT, r"^\d+ valid points, sample_points needs 32"),
+    ],
+    ids=["no depth", "no belt", "few points"],
+)
+def test_what_cannot_be_prepared_is_refused_in_the_same_words(
+    any_preprocess: Callable[..., Prepared], frame: Frame, belt: Transform | None, message: str
+) -> None:
+    with pytest.raises(FrameError, match=message):
+        any_preprocess(frame, REGION, spec(GROUPS), belt)
+
+
+def test_proof_and_inspector_answer_the_same(
+    host_front: GpuFront,
+    tiny_bundle: Bundle,
+    tiny_belt: Transform,
+    make_frame: Callable[..., Frame],
+) -> None:
+    engine = open_engine(tiny_bundle, "rgbd")
+    by_kernels_proof = prove(tiny_bundle, "rgbd", engine, preprocess=host_front.preprocess)
+    assert by_kernels_proof == prove(tiny_bundle, "rgbd", engine)
+    by_numpy = Inspector(tiny_bundle, "rgbd", engine, belt_from_camera=tiny_belt)
+    by_kernels = Inspector(
+        tiny_bundle, "rgbd", engine, belt_from_camera=tiny_belt, preprocess=host_front.preprocess
+    )
+    for kind in ("good", "defect"):
+        frame = make_frame(kind, 3, ("rgb", "depth"))
+        one, other = by_numpy.inspect(frame), by_kernels.inspect(frame)
+        assert one is not None
+        assert other is not None
+        assert (one.decision, one.score, one.regions) == (
+            other.decision,
+            other.score,
+            other.regions,
+        )
+        assert one.decision == kind
+    engine.close()
+
+
+def test_memory_is_taken_once_and_given_back(host_front: GpuFront) -> None:
+    held = []
+    for seed in range(4):
+        host_front.preprocess(part_frame(seed), REGION, spec(EVERY), BELT)
+        host_front.preprocess(part_frame(seed), Rect(0, 0, 40, 40), spec(("rgb",), 2), BELT)
+        held.append(getattr(host_front.device, "n_held"))  # noqa: B009
+    assert held == [held[0]] * 4
+    host_front.close()
+    host_front.close()
+    assert getattr(host_front.device, "n_held") == 0  # noqa: B009
+
+
+def test_nothing_loads_cuda_unasked() -> None:
+    program = (
+        "import importlib, sys\n"
+        "for name in ('cli', 'service', 'engines', 'inspector', 'doctor'):\n"
+        "    importlib.import_module('loupe_edge.' + name)\n"
+        "assert 'loupe_edge.cuda' not in sys.modules\n"
+        "for name in 'device front kernels memory nvrtc plan steps tables'.split():\n"
+        "    importlib.import_module('loupe_edge.cuda.' + name)\n"
+        "sys.exit([name for name in sys.modules if name.split('.')[0] == 'pycuda'] or 0)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_without_pycuda_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.delitem(sys.modules, "pycuda.driver", raising=False)
+    with pytest.raises(StationError, match=r"pip install 'loupe\[gpu\]'"):
+        PyCudaDevice(None, b"")

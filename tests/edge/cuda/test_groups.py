@@ -1,0 +1,151 @@
+"""Sampling, grouping and the nearest centres: index for index the reference's, ties and all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loupe_edge.cuda.device import Device
+from loupe_edge.cuda.front import GpuFront
+from loupe_edge.cuda.memory import Memory
+from loupe_edge.cuda.plan import Plan, make_plan
+from loupe_edge.cuda.steps import group_around_centres
+from loupe_models.errors import FrameError
+from loupe_models.frame import Rect
+from loupe_models.groups import group_points
+from loupe_models.points import Grid, grid_points, sample_farthest
+from loupe_models.preprocess import PreprocessSpec
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Cloud = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
+RNG = np.random.default_rng(3)
+
+
+def mesh(width: int, height: int, step: int) -> Grid:
+    v, u = np.mgrid[:height, :width]
+    return np.stack([u * step, v * step, 0 * u], axis=-1).reshape(-1, 3).astype(np.int64)
+
+
+CLOUDS = {
+    "random": RNG.integers(-30_000, 30_000, (300, 3)),
+    "flat grid": mesh(20, 15, 120),
+    "shuffled grid": RNG.permutation(mesh(20, 15, 7)),
+    "few places": RNG.integers(0, 3, (300, 3)),
+    "all in one place": np.zeros((300, 3), np.int64),
+    "a line": np.outer(np.arange(300) % 150, (3, -1, 2)),
+    "wide": RNG.integers(-3_000_000, 3_000_000, (300, 3)),
+    "far off": RNG.integers(-30, 30, (300, 3)) + 900_000,
+    "many": RNG.integers(-2_000, 2_000, (2_900, 3)),
+}
+
+
+def cloud_of(points: Grid, width: int = 20, hole_share: float = 0.0) -> Cloud:
+    """Lay points out row by row, with invalid pixels among them that must not matter."""
+    rng = np.random.default_rng(0)
+    n_px = -(-int(len(points) / (1 - hole_share)) // width) * width
+    where = np.sort(rng.permutation(n_px)[: len(points)])
+    xyz, valid = np.zeros((n_px, 3), np.float32), np.zeros(n_px, np.uint8)
+    xyz[where], valid[where] = points / 1e5, 1
+    return xyz.reshape(-1, width, 3), valid.reshape(-1, width)
+
+
+def plan_of(cloud: Cloud, n_centres: int, size: int) -> Plan:
+    height, width = cloud[1].shape
+    plain = make_plan((width, height), Rect(0, 0, width, height), PreprocessSpec(steps=()))
+    return dataclasses.replace(plain, n_centres=n_centres, group_size=size)
+
+
+def on_device(device: Device, cloud: Cloud, n_centres: int, size: int) -> Arrays:
+    memory = Memory(device)
+    there = {"xyz": memory.frame("xyz", cloud[0]), "valid": memory.frame("valid", cloud[1])}
+    made = group_around_centres(memory, there, plan_of(cloud, n_centres, size))
+    read = {name: device.read(array)[0] for name, array in made.items()}
+    memory.close()
+    return read
+
+
+def reference(cloud: Cloud, n_centres: int, size: int) -> Arrays:
+    return group_points(*cloud, sample_farthest(grid_points(*cloud), n_centres), size)
+
+
+def check(front: GpuFront, cloud: Cloud, n_centres: int, size: int) -> None:
+    ours = on_device(front.device, cloud, n_centres, size)
+    right = reference(cloud, n_centres, size)
+    assert set(ours) == set(right)
+    for name, array in right.items():
+        assert ours[name].dtype == array.dtype
+        assert ours[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize("points", CLOUDS.values(), ids=CLOUDS.keys())
+@pytest.mark.parametrize(("n_centres", "size"), [(60, 32), (8, 2), (33, 130)])
+def test_equal_to_the_reference(front: GpuFront, points: Grid, n_centres: int, size: int) -> None:
+    check(front, cloud_of(points), n_centres, size)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    places=st.lists(st.tuples(*[st.integers(-4, 4)] * 3), min_size=8, max_size=60),
+    size=st.integers(2, 8),
+)
+def test_equal_whatever_the_ties(
+    front: GpuFront, places: list[tuple[int, int, int]], size: int
+) -> None:
+    check(front, cloud_of(np.array(places, np.int64), width=7, hole_share=0.3), 8, size)
+
+
+def test_holes_are_no_points(front: GpuFront) -> None:
+    for hole_share in (0.1, 0.5, 0.9):
+        check(front, cloud_of(CLOUDS["random"], 17, hole_share), 40, 16)
+
+
+def test_more_centres_than_pass_through_shared_memory_at_once(front: GpuFront) -> None:
+    check(front, cloud_of(CLOUDS["many"][:400], 50), 300, 8)
+
+
+def test_the_largest_group(front: GpuFront) -> None:
+    check(front, cloud_of(CLOUDS["many"], 50), 8, 1024)
+    check(front, cloud_of(CLOUDS["random"][:90]), 90, 90)  # every point a centre, in every group
+
+
+def test_a_real_cloud(front: GpuFront, real_data: Path) -> None:
+    folder = real_data / "rgbd_real" / "clutter_phoxi_dex-net_4.0"
+    with np.load(folder / "depth_m_0.npz") as file:
+        z = file[file.files[0]].astype(np.float32)[100:280:3, 120:400:5]
+    v, u = np.mgrid[100:280:3, 120:400:5]
+    xyz = np.stack([(u - 255.5) / 552.5 * z, (v - 191.75) / 552.5 * z, z], axis=-1)
+    valid = (z > 0).astype(np.uint8)
+    assert 1000 < valid.sum() < valid.size
+    check(front, (xyz.astype(np.float32), valid), 64, 32)
+
+
+@pytest.mark.parametrize("n_points", [0, 5, 20])
+def test_too_few_points_are_refused_in_the_same_words(front: GpuFront, n_points: int) -> None:
+    cloud = cloud_of(CLOUDS["random"])
+    cloud[1].ravel()[n_points:] = 0
+    with pytest.raises(FrameError) as ours:
+        on_device(front.device, cloud, 16, 64)
+    with pytest.raises(FrameError) as right:
+        reference(cloud, 16, 64)
+    assert str(ours.value) == str(right.value)
+
+
+def test_points_too_far_apart_are_refused_in_the_same_words(front: GpuFront) -> None:
+    points = CLOUDS["random"].copy()
+    points[7, 1] = 10**8
+    cloud = cloud_of(points)
+    with pytest.raises(FrameError) as ours:
+        on_device(front.device, cloud, 8, 8)
+    with pytest.raises(FrameError) as right:
+        reference(cloud, 8, 8)
+    assert str(ours.value) == str(right.value)
+    cloud[0][..., 2] = 1e9
+    with pytest.raises(FrameError, match="are these millimetres"):
+        on_device(front.device, cloud, 8, 8)
