@@ -1,4 +1,4 @@
-"""A GPU and TensorRT where there is neither: stand-ins for the libraries, never for our own code."""
+"""A GPU and TensorRT where there is neither: stand-ins for libraries, never for our own code."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def cuda_python(nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa
 
 def typed(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with its first product of two in FP16, between explicit casts."""
-    nodes = []
+    nodes: list[onnx.NodeProto] = []
     for node in graph.graph.node:
         if node.op_type == "Mul" and not any(n.op_type == "Mul" for n in nodes):
             halves = [f"{name}_f16" for name in node.input]

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import tensorrt as trt
 
@@ -78,7 +78,7 @@ def _network_flags() -> int:
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
-def _parse(graph: Path, network: Any) -> None:
+def _parse(graph: Path, network: trt.INetworkDefinition) -> None:
     parser = trt.OnnxParser(network, TENSORRT_LOG)
     if parser.parse_from_file(str(graph)):
         return

@@ -1,7 +1,7 @@
 """Where plans are kept: outside the bundle, each under everything that it depends on.
 
-    FOLDER/plans/DIGEST/engine.plan, plan.json      one plan, and what it is of
-    FOLDER/timing/DIGEST.timing                     what TensorRT measured on one device
+FOLDER/plans/DIGEST/engine.plan, plan.json      one plan, and what it is of
+FOLDER/timing/DIGEST.timing                     what TensorRT measured on one device
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class PlanCache:
         self.folder = folder
 
     def load(self, key: PlanKey) -> bytes | None:
-        """Give a plan; None where there is none that can be believed, with the reason in the log."""
+        """Give a plan; None, with the reason in the log, where none can be believed."""
         place = self.place(key)
         if not place.exists():
             return None

@@ -94,7 +94,7 @@ class SharedTensor:
         self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, is_integrated: bool
     ) -> None:
         flags = cuda.host_alloc_flags.DEVICEMAP if is_integrated else 0
-        self._device: Any = None
+        self._device: cuda.DeviceAllocation | None = None
         with cuda_explained(f"no memory for a tensor of {math.prod(shape):,} elements"):
             self.host: npt.NDArray[Any] = cuda.pagelocked_empty(
                 shape, np.dtype(dtype), mem_flags=flags
@@ -111,12 +111,12 @@ class SharedTensor:
                 raise
             self.address = int(self._device)
 
-    def to_device(self, stream: Any) -> None:
+    def to_device(self, stream: cuda.Stream) -> None:
         """Queue the copy that the device reads."""
         if self._device is not None:
             cuda.memcpy_htod_async(self._device, self.host, stream)
 
-    def to_host(self, stream: Any) -> None:
+    def to_host(self, stream: cuda.Stream) -> None:
         """Queue the copy that the host reads, once the stream is idle."""
         if self._device is not None:
             cuda.memcpy_dtoh_async(self.host, self._device, stream)

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from typing import Any
 
 import numpy as np
 import pycuda.driver as cuda
@@ -93,10 +92,10 @@ class TensorRtEngine:
 
     def _open_stream(self, stack: ExitStack) -> None:
         with cuda_explained("the GPU gives no stream"):
-            self._stream: Any = cuda.Stream()
+            self._stream = cuda.Stream()
 
         def drop() -> None:
-            self._stream = None  # PyCUDA frees it with its last reference
+            del self._stream  # PyCUDA frees it with its last reference
 
         stack.callback(drop)
 
@@ -106,44 +105,47 @@ class TensorRtEngine:
         return {
             spec.name: stack.enter_context(
                 closing(
-                    SharedTensor(
-                        spec.shape, spec.dtype, is_integrated=self._primary.is_integrated
-                    )
+                    SharedTensor(spec.shape, spec.dtype, is_integrated=self._primary.is_integrated)
                 )
             )
             for spec in specs
         }
 
     def _load(self, plan: bytes, stack: ExitStack) -> None:
-        self._runtime: Any = trt.Runtime(TENSORRT_LOG)
-        self._engine: Any = None
-        self._context: Any = None
-
-        def unload() -> None:  # TensorRT frees each with its last reference, in this order
-            self._context = None
-            self._engine = None
-            self._runtime = None
-
-        stack.callback(unload)
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
+        runtime = trt.Runtime(TENSORRT_LOG)
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
             raise PlanError(f"TensorRT refuses the plan ({TENSORRT_LOG.last_error})")
         tensors = {**self._inputs, **self._outputs}
-        _require_fit(self._engine, self._inputs, tensors)
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
+        _require_fit(engine, self._inputs, tensors)
+        context = engine.create_execution_context()
+        if context is None:
             raise EngineError(f"no room to run the plan ({TENSORRT_LOG.last_error})")
         for name, tensor in tensors.items():
-            if not self._context.set_tensor_address(name, tensor.address):
+            if not context.set_tensor_address(name, tensor.address):
                 raise PlanError(f"TensorRT takes no memory for {name} ({TENSORRT_LOG.last_error})")
+        self._runtime, self._engine, self._context = runtime, engine, context
+
+        def unload() -> None:  # TensorRT frees each with its last reference
+            del self._context
+            del self._engine
+            del self._runtime
+
+        stack.callback(unload)
 
     def _warm_up(self, stack: ExitStack) -> None:
         """Run once, since the first run does lazy work, and capture what the next ones repeat."""
         self._run()
-        self._graph = captured(self._stream.handle, self._queue)
-        if self._graph is None:
+        graph = captured(self._stream.handle, self._queue)
+        if graph is None:
             return
-        stack.callback(self._graph.close)
+
+        def drop() -> None:
+            graph.close()
+            self._graph = None
+
+        self._graph = graph
+        stack.callback(drop)
         self._run()
 
     def _run(self) -> None:
@@ -165,7 +167,7 @@ class TensorRtEngine:
 
 
 def _require_fit(
-    engine: Any, inputs: Mapping[str, SharedTensor], tensors: Mapping[str, SharedTensor]
+    engine: trt.ICudaEngine, inputs: Mapping[str, SharedTensor], tensors: Mapping[str, SharedTensor]
 ) -> None:
     """Hold the plan's tensors, by name, against the manifest's.
 

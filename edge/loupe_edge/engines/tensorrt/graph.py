@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class CudaGraph:
     """Captured work, ready to be launched again; close it in the thread that captured it."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: object) -> None:
         self._graph = graph
         try:
             self._executable = _checked(cudart.cudaGraphInstantiate(graph, 0))
@@ -67,7 +67,7 @@ def captured(stream: int, queue: Callable[[], None]) -> CudaGraph | None:
         return None
 
 
-def _checked(result: tuple[Any, ...]) -> Any:
+def _checked(result: tuple[Any, ...]) -> Any:  # noqa: ANN401  (a handle; cuda-python's types are its own)
     """Give the value of a call, whose first result is its status.
 
     Raises:

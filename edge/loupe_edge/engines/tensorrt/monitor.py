@@ -1,4 +1,4 @@
-"""How far TensorRT has come with a plan; told to a person, to systemd, and asked whether to go on."""
+"""How far a build has come: told to a person and to systemd, and stopped on request."""
 
 from __future__ import annotations
 

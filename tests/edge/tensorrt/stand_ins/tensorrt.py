@@ -82,7 +82,8 @@ class DataType(enum.Enum):
 
 
 def nptype(trt_type: DataType) -> type[np.generic]:
-    return trt_type.value
+    found: type[np.generic] = trt_type.value
+    return found
 
 
 class IHostMemory(io.BytesIO):
@@ -223,7 +224,7 @@ class ICudaEngine:
         return len(self._all)
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self._all)[index]
+        return str(list(self._all)[index])
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
@@ -266,7 +267,9 @@ class IExecutionContext:
             given[name] = raw.view(_TYPES[tensor.type].value).reshape(tensor.shape)
         found = engine.session.run(list(engine.outputs), given)
         for name, value in zip(engine.outputs, BUILD.spoil(found), strict=True):
-            memory[self._addresses[name]][:] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            memory[self._addresses[name]][:] = (
+                np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            )
 
     def __del__(self) -> None:
         driver.GPU.asked.append("free execution context")

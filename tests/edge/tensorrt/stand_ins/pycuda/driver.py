@@ -63,11 +63,11 @@ def get_driver_version() -> int:
     return int(GPU.cuda)
 
 
-class device_attribute:  # noqa: N801  (PyCUDA's own names)
+class device_attribute:
     INTEGRATED = "INTEGRATED"
 
 
-class host_alloc_flags:  # noqa: N801
+class host_alloc_flags:
     DEVICEMAP = 2
 
 
