@@ -100,7 +100,8 @@ class ITimingCache:
 
 
 class INetworkDefinition:
-    graph = b""
+    def __init__(self) -> None:
+        self.graph = b""
 
 
 class IBuilderConfig:
