@@ -60,8 +60,8 @@ PYCUDA_MEMBERS = {
 }
 # What our code asks of its own objects, of Python's and of numpy's.
 OURS = {
-    "log", "address", "base", "callback", "close", "copy", "device", "dtype", "enter_context", "fill",
-    "get", "host", "infer", "inputs", "is_integrated", "is_lost", "is_set", "items", "join",
+    "address", "base", "callback", "close", "copy", "device", "dtype", "enter_context", "fill",
+    "get", "host", "log", "infer", "inputs", "is_integrated", "is_lost", "is_set", "items", "join",
     "last_error", "launch", "manifest", "mode", "name", "nbytes", "outputs", "plan", "pop",
     "pop_all", "result", "set", "shape", "split", "strip", "submit", "timing", "to_device",
     "to_host", "values", "digest", "files", "info", "warning", "load", "making", "keep_timing",
@@ -254,7 +254,7 @@ def test_a_call_that_only_one_version_knows_is_found(probe: Callable[..., Any]) 
 
 
 ON_THE_REAL_CLASSES = """
-import sys, threading
+import ctypes, sys, threading
 import tensorrt_bindings
 sys.modules["tensorrt"] = tensorrt_bindings
 import tensorrt as trt
@@ -276,6 +276,12 @@ stopped.set()
 assert not monitor.step_complete("build", 1)
 monitor.phase_finish("build")
 assert told[-1] == (2, 2)
+assert tuple(trt.Dims((1, 64, 64, 3))) == (1, 64, 64, 3)
+assert [trt.nptype(t).__name__ for t in (trt.uint8, trt.float32)] == ["uint8", "float32"]
+def lends_its_bytes(kind):  # whether the type has a tp_as_buffer, which bytes() asks
+    table = ctypes.c_void_p.from_address(id(kind) + 20 * ctypes.sizeof(ctypes.c_void_p)).value
+    return bool(table and ctypes.c_void_p.from_address(table).value)
+assert [lends_its_bytes(kind) for kind in (trt.IHostMemory, trt.Builder)] == [True, False]
 print(building._network_flags())
 """
 
