@@ -32,36 +32,42 @@ class Nvidia:
     driver: Any
 
 
-def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drop what was imported over other libraries of the same names."""
+def _forget() -> dict[str, Any]:
+    """Drop what was imported over libraries of these names, and give it, to be put back."""
     ours = "loupe_edge.engines.tensorrt."
-    for name in list(sys.modules):
-        if name.split(".")[0] in ("tensorrt", "pycuda", "cuda") or (
-            name.startswith(ours) and name.removeprefix(ours) not in FREE_OF_CUDA
-        ):
-            monkeypatch.delitem(sys.modules, name)
+    dropped = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if name.split(".")[0] in ("tensorrt", "pycuda", "cuda")
+        or (name.startswith(ours) and name.removeprefix(ours) not in FREE_OF_CUDA)
+    }
     package = sys.modules.get(ours.rstrip("."))
-    for name in ("opening", "engine", "device", "building", "graph", "log", "monitor"):
-        if package is not None and hasattr(package, name):
-            monkeypatch.delattr(package, name)
+    for name in dropped:
+        del sys.modules[name]
+        if name.startswith(ours):
+            delattr(package, name.removeprefix(ours))
+    return dropped
 
 
 @pytest.fixture
 def nvidia(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nvidia]:
     """A machine with the stand-in GPU and TensorRT, and without cuda-python."""
-    _forget(monkeypatch)
+    before = _forget()
     monkeypatch.setattr(sys, "path", [str(HERE / "stand_ins"), *sys.path])
+    monkeypatch.setitem(sys.modules, "cuda", None)  # even where it is installed
     importlib.invalidate_caches()
     driver = importlib.import_module("pycuda.driver")
     tensorrt = importlib.import_module("tensorrt")
     assert Path(str(driver.__file__)).is_relative_to(HERE)
     yield Nvidia(driver.GPU, tensorrt.BUILD, driver)
-    _forget(monkeypatch)
+    _forget()
+    sys.modules.update(before)
 
 
 @pytest.fixture
 def cuda_python(nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ARG001
     """The same machine, with cuda-python too."""
+    monkeypatch.delitem(sys.modules, "cuda")
     monkeypatch.setattr(sys, "path", [str(HERE / "graph_stand_in"), *sys.path])
     importlib.invalidate_caches()
     return importlib.import_module("cuda.bindings.runtime")

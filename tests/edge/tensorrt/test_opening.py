@@ -229,7 +229,7 @@ def test_an_interrupted_command_keeps_nothing_and_ends_by_the_interrupt(
     typed_bundle: Bundle, cache: Path
 ) -> None:
     program = (
-        "import sys, time, tensorrt\n"
+        "import sys, time, tensorrt; sys.modules['cuda'] = None\n"
         "def slowly(): print('step', flush=True); time.sleep(0.05)\n"
         "tensorrt.BUILD.between_steps = slowly; tensorrt.BUILD.n_steps = 50\n"
         "from loupe_edge.cli import main; main()\n"
