@@ -22,6 +22,7 @@ check: .venv/.ready
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+	$(PYTHON) .ci/tensorrt_types
 
 bench: .venv/.ready
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(PYTHON) "$$script"; done
@@ -30,10 +31,10 @@ fresh:
 	.ci/fresh
 
 # Both environments are made again when what they depend on changes.
-.venv/.ready: pyproject.toml setup.sh
+.venv/.ready: pyproject.toml setup.sh tests/edge/tensorrt/bindings.txt
 	./setup.sh .venv camera,trainer
 
-.venv-edge/.ready: pyproject.toml setup.sh
+.venv-edge/.ready: pyproject.toml setup.sh tests/edge/tensorrt/bindings.txt
 	./setup.sh .venv-edge camera
 
 clean:

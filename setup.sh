@@ -44,5 +44,16 @@ say "installing Loupe [$extras] into $venv (some minutes the first time: up to 2
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1' # the first to know dependency groups
 "$venv/bin/python" -m pip install -q -e ".[$extras]" --group dev
+
+# NVIDIA's bindings without the libraries behind them: tests hold our calls to TensorRT and CUDA
+# against them. Not every platform has them, and nothing but those tests needs them.
+while read -r name wheels; do
+    rm -rf "$venv/bindings/$name"
+    # shellcheck disable=SC2086  # a list of wheels
+    "$venv/bin/python" -m pip install -q --no-deps --target "$venv/bindings/$name" $wheels || {
+        rm -rf "$venv/bindings/$name"
+        say "no $wheels for this machine: what tests hold against it stays UNPROVED here"
+    }
+done <tests/edge/tensorrt/bindings.txt
 touch "$venv/.ready"
 say "ready"

@@ -142,7 +142,9 @@ def open_inspectors(station: Station, bundle: Bundle, stack: ExitStack) -> dict[
 
 def _open_mode(station: Station, bundle: Bundle, mode: Mode, stack: ExitStack) -> Inspector:
     variant = station.engine.variant
-    engine = open_engine(bundle, mode, variant, station.engine.threads)
+    engine = open_engine(
+        bundle, mode, variant, station.engine.threads, station.engine.kind, station.engine.cache
+    )
     stack.callback(engine.close)
     prove(bundle, mode, engine, variant)
     return Inspector(

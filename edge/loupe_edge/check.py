@@ -54,9 +54,12 @@ def check(path: Path) -> Checked:
 
 
 def _proof(station: Station, bundle: Bundle, mode: Mode) -> ProofReport:
-    engine = open_engine(bundle, mode, station.engine.variant, station.engine.threads)
+    settings = station.engine
+    engine = open_engine(
+        bundle, mode, settings.variant, settings.threads, settings.kind, settings.cache
+    )
     try:
-        return prove(bundle, mode, engine, station.engine.variant)
+        return prove(bundle, mode, engine, settings.variant)
     finally:
         engine.close()
 
@@ -80,7 +83,7 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
     return [
         ("station", station.station),
         ("bundle", f"{manifest.id} ({manifest.method}), sha256 {bundle.sha256[:12]}"),
-        ("engine", f"{station.mode} {station.engine.variant}, {station.engine.threads} threads"),
+        ("engine", _engine_line(station)),
         ("proof", "; ".join(_proof_line(mode, proof) for mode, proof in checked.proofs.items())),
         ("camera", f"{source}, {' and '.join(camera.streams)}"),
         ("failover", _failover_line(station)),
@@ -100,6 +103,12 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
             f"{limits.min_depth_valid:.0%} of the region",
         ),
     ]
+
+
+def _engine_line(station: Station) -> str:
+    engine = station.engine
+    how = f"{engine.threads} threads" if engine.kind == "onnxruntime" else engine.kind
+    return f"{station.mode} {engine.variant}, {how}"
 
 
 def _proof_line(mode: Mode, proof: ProofReport) -> str:

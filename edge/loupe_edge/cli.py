@@ -100,6 +100,30 @@ def check(
 
 
 @app.command(rich_help_panel=STATION)
+def build(
+    bundle: Annotated[Path, typer.Argument(help="Folder with the bundle's manifest.json.")],
+    mode: Mode = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where plans are kept; as [engine] cache in a station's file."),
+    ] = None,
+) -> None:
+    """Build a bundle's TensorRT plans on this device, prove them, and keep them.
+
+    A plan serves one graph on one GPU, driver and TensorRT, and takes minutes to build on a small
+    device. `run` builds what is missing; with the plan there it starts in seconds. A plan that is
+    there already is proved again and left alone. Ctrl-C keeps nothing half-built.
+
+    Example: `loupe-edge build bundle/`
+    """
+    from loupe_edge.build import build_plans
+    from loupe_models.bundle import load_bundle
+
+    for built in build_plans(load_bundle(bundle), as_mode(mode), cache):
+        out.print(built.told, markup=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel=STATION)
 def listen(
     endpoint: Annotated[str, typer.Argument(help="Where the station publishes.")],
     station: Annotated[str, typer.Option(help="Only this station; all by default.")] = "",

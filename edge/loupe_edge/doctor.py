@@ -7,20 +7,19 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import onnxruntime
 from rich.table import Table
 from rich.text import Text
 
+from loupe_edge.doctor_gpu import examine_gpu
 from loupe_edge.errors import CameraError, StationError
+from loupe_edge.finding import Finding
 from loupe_edge.machine import version
 from loupe_edge.realsense import load_sdk
-
-Status = Literal["OK", "WARN", "FAIL"]
 
 STATUS_STYLE: Final = {"OK": "bold green", "WARN": "bold yellow", "FAIL": "bold red"}
 NEEDED: Final = ("numpy", "scipy", "opencv-python-headless", "onnxruntime", "pydantic", "pyzmq")
@@ -28,21 +27,6 @@ LEAST_PYTHON: Final = (3, 10)
 DISK_FAIL_GB, DISK_WARN_GB = 1.0, 10.0
 TIMEX_BYTES: Final = 256  # struct timex is 208 bytes; the kernel fills what it knows
 CLOCK_NOT_SYNCHRONISED: Final = 5  # TIME_ERROR of adjtimex(2)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the examination.
-
-    Attributes:
-        found: What is there.
-        advice: What to do; empty where all is well.
-    """
-
-    name: str
-    status: Status
-    found: str
-    advice: str = ""
 
 
 def examine(folder: Path, serial: str | None = None) -> Iterator[Finding]:
@@ -54,7 +38,8 @@ def examine(folder: Path, serial: str | None = None) -> Iterator[Finding]:
     """
     yield examine_python(sys.version_info[:3])
     yield examine_libraries()
-    yield examine_engine(onnxruntime.get_available_providers(), has_gpu=_has_nvidia_gpu())
+    yield examine_engine(onnxruntime.get_available_providers())
+    yield from examine_gpu()
     yield examine_disk(folder)
     yield examine_clock()
     yield examine_governor(Path("/sys/devices/system/cpu"))
@@ -83,7 +68,7 @@ def examine_libraries() -> Finding:
     return Finding("libraries", "OK", ", ".join(f"{n} {number}" for n, number in found.items()))
 
 
-def examine_engine(providers: list[str], *, has_gpu: bool) -> Finding:
+def examine_engine(providers: list[str]) -> Finding:
     """Ask what can run a graph here."""
     here = [name for name in providers if not name.startswith("Azure")]  # that one is far away
     served = [name.removesuffix("ExecutionProvider") for name in here]
@@ -91,9 +76,6 @@ def examine_engine(providers: list[str], *, has_gpu: bool) -> Finding:
     if "CPU" not in served:
         advice = "reinstall onnxruntime: pip install --force-reinstall onnxruntime"
         return Finding("engine", "FAIL", found, advice)
-    if has_gpu and version("tensorrt") is None:
-        advice = "the GPU stays idle: pip install loupe[gpu] (on a Jetson, use JetPack's TensorRT)"
-        return Finding("engine", "WARN", found, advice)
     return Finding("engine", "OK", found)
 
 
@@ -182,10 +164,6 @@ def _examine_devices(sdk: ModuleType, devices: dict[str, Any]) -> Finding:
         advice = "use a USB 3 port and cable: USB 2 is too slow for colour and depth together"
         return Finding("camera", "WARN", ", ".join(said), advice)
     return Finding("camera", "OK", ", ".join(said))
-
-
-def _has_nvidia_gpu() -> bool:
-    return any(Path(p).exists() for p in ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0"))
 
 
 def findings_table(findings: list[Finding]) -> Table:

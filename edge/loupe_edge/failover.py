@@ -61,6 +61,11 @@ class FailoverInspector:
         """Frames in a row, up to the last one inspected in the mode in force, that it failed."""
         return self._in_force.n_engine_errors
 
+    @property
+    def is_engine_lost(self) -> bool:
+        """Whether no frame will ever get an answer in this process, in whichever mode."""
+        return any(inspector.is_engine_lost for inspector in self._inspectors.values())
+
     def inspect(self, frame: Frame) -> Inspection | None:
         """Answer for one frame; None where the gate sees no whole part to inspect."""
         choice = self._choose(frame)

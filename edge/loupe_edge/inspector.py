@@ -18,7 +18,7 @@ from loupe_calibration.transform import Transform
 from loupe_calibration.units import doubt_units
 from loupe_edge.camera_settings import Stream
 from loupe_edge.depth_evidence import depth_valid_fraction, measure_region
-from loupe_edge.errors import EngineError
+from loupe_edge.errors import EngineError, EngineLostError
 from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.stopwatch import Stopwatch
 from loupe_edge.verdict import Decision, WireRegion
@@ -79,6 +79,7 @@ class Inspector:
         preprocess: Another that makes the very same tensors, such as `GpuFront`'s.
         contract: The mode's part of the manifest.
         n_engine_errors: Frames in a row, up to the last one inspected, that the engine failed.
+        is_engine_lost: No frame will ever get an answer in this process.
 
     Raises:
         BundleError: The bundle does not serve the mode.
@@ -97,6 +98,7 @@ class Inspector:
     preprocess: Preprocess = preprocess
     contract: ModeManifest = field(init=False)
     n_engine_errors: int = field(default=0, init=False)
+    is_engine_lost: bool = field(default=False, init=False)
     _calibration_scores: npt.NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +151,7 @@ class Inspector:
             found = self.unknown(frame, str(error))
         except EngineError as error:
             self.n_engine_errors += 1
+            self.is_engine_lost = isinstance(error, EngineLostError)
             found = self.unknown(frame, str(error))
         return replace(found, stage_us=watch.stage_us)
 

@@ -63,6 +63,7 @@ class Engine(Protocol):
 
         Raises:
             EngineError: A tensor does not fit the graph, or the runtime failed.
+            EngineLostError: The device answers nothing any more: only a new process helps.
         """
 
     def close(self) -> None:
@@ -91,6 +92,10 @@ class FrameInspector(Protocol):
     @property
     def n_engine_errors(self) -> int:
         """Frames in a row, up to the last one inspected, that the engine failed."""
+
+    @property
+    def is_engine_lost(self) -> bool:
+        """Whether no frame will ever get an answer in this process."""
 
     def inspect(self, frame: Frame) -> Inspection | None:
         """Answer for one frame; None where the gate sees no whole part to inspect."""

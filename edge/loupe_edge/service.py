@@ -12,7 +12,7 @@ from loupe_calibration.errors import LoupeError
 from loupe_edge.aggregate import Look, aggregate
 from loupe_edge.capture import Capture, Ladder
 from loupe_edge.clerk import Clerk
-from loupe_edge.errors import EngineError, EvidenceError, JournalError
+from loupe_edge.errors import EngineError, EngineLostError, EvidenceError, JournalError
 from loupe_edge.evidence import EvidenceFolder
 from loupe_edge.handover import Handed, HandOver, Trouble
 from loupe_edge.health import Health
@@ -54,7 +54,7 @@ class Service:
 
         Raises:
             CameraError: The camera gave no frame, however often it was opened.
-            EngineError: The engine failed on every frame, for too many in a row.
+            EngineError: The engine is lost, or failed on every frame, for too many in a row.
             RecordingError: The recording cannot be used.
             ServiceError: A thread died.
         """
@@ -138,7 +138,12 @@ class Service:
             self.health.heal("mode")
 
     def _require_engine(self, last: Verdict) -> None:
-        """Crash rather than say `unknown` for ever; a replay answers for every frame."""
+        """Crash rather than say `unknown` for ever; a replay answers for every frame.
+
+        A lost engine ends a replay too: no later frame would get another answer.
+        """
+        if self.inspector.is_engine_lost:
+            raise EngineLostError(last.reason)
         if self.inspector.n_engine_errors >= MAX_ENGINE_ERRORS and not self.lock_step:
             raise EngineError(
                 f"the engine failed on {MAX_ENGINE_ERRORS} frames in a row ({last.reason})"

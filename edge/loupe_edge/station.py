@@ -27,7 +27,7 @@ from loupe_calibration.errors import CalibrationError
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.endpoint import MAX_PORT, port_of
-from loupe_edge.engines import DEFAULT_THREADS
+from loupe_edge.engines import DEFAULT_THREADS, EngineKind
 from loupe_edge.errors import StationError
 from loupe_edge.failover_settings import FailoverSettings
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
@@ -58,6 +58,7 @@ PATH_KEYS = (
     ("bundle",),
     ("belt", "file"),
     ("camera", "recording"),
+    ("engine", "cache"),
     ("journal", "path"),
     ("record", "folder"),
 )
@@ -117,10 +118,26 @@ class BeltSettings(_Settings):
 
 
 class EngineSettings(_Settings):
-    """Which graph of the bundle runs, and on how many CPU threads."""
+    """Which graph of the bundle runs, and what runs it.
 
+    Attributes:
+        variant: Where it is not given, `fp16` for TensorRT and `fp32` otherwise.
+        threads: Of the CPU, for one inference.
+        cache: Where TensorRT's plans are kept; by default `$CACHE_DIRECTORY`, which systemd sets,
+            or the user's own.
+    """
+
+    kind: EngineKind = "onnxruntime"
     variant: Precision = "fp32"
     threads: int = Field(default=DEFAULT_THREADS, ge=1, le=MAX_THREADS)
+    cache: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _typed_for_tensorrt(cls, told: object) -> object:
+        if isinstance(told, dict) and told.get("kind") == "tensorrt":
+            return {"variant": "fp16", **told}
+        return told
 
 
 class ThresholdSettings(_Settings):

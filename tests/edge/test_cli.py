@@ -25,7 +25,18 @@ from loupe_models.frame import Frame, Label
 
 MakeFrame = Callable[..., Frame]
 
-COMMANDS = ("run", "check", "inspect", "simulate", "record", "replay", "listen", "bench", "doctor")
+COMMANDS = (
+    "run",
+    "check",
+    "build",
+    "inspect",
+    "simulate",
+    "record",
+    "replay",
+    "listen",
+    "bench",
+    "doctor",
+)
 RECORDED = ["good", "defect", "empty", "good", "defect"]
 
 

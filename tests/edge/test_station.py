@@ -52,6 +52,24 @@ def test_what_the_example_leaves_out_by_comment_is_valid_too(
     assert station.metrics is not None
 
 
+@pytest.mark.parametrize(
+    ("said", "variant"),
+    [('kind = "tensorrt"', "fp16"), ('kind = "tensorrt"\nvariant = "fp32"', "fp32"), ("", "fp32")],
+)
+def test_tensorrt_takes_the_typed_graph_unless_told(
+    tmp_path: Path, said: str, variant: str
+) -> None:
+    text = LEAST + f'[engine]\n{said}\ncache = "plans"\n'
+    station = load_station(written(tmp_path, text))
+    assert station.engine.variant == variant
+    assert station.engine.cache == tmp_path / "plans"
+
+
+def test_an_engine_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StationError, match=r"engine\.kind: .*tensorrt.*got \"tensorflow\""):
+        load_station(written(tmp_path, LEAST + '[engine]\nkind = "tensorflow"\n'))
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = LEAST + '[journal]\npath = "j.jsonl"\n[record]\nfolder = "/var/evidence"\n'
     station = load_station(written(tmp_path, text))

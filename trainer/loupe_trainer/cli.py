@@ -170,14 +170,25 @@ def export(
     to: Annotated[
         Path | None, typer.Option("--out", help="Another place; the run's own bundle by default.")
     ] = None,
-) -> None:
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Also build its TensorRT plans, into this machine's cache: for "
+                     "an edge that runs here, on this GPU. Plans never enter a bundle."),
+    ] = False,
+) -> None:  # fmt: skip
     """Make the bundle of a trained run anew."""
+    from loupe_edge.build import build_plans
+    from loupe_edge.engines import require_tensorrt
     from loupe_trainer.progress import open_progress
     from loupe_trainer.run import RunFolder
     from loupe_trainer.train import export_run
 
+    if plan:
+        require_tensorrt()  # minutes before it would be missed
     bundle = export_run(RunFolder(run), to, open_progress())
     out.print(f"bundle: {bundle.path} ({bundle.sha256[:16]})", soft_wrap=True)
+    for built in build_plans(bundle) if plan else ():
+        out.print(built.told, markup=False, soft_wrap=True)
 
 
 @app.command()

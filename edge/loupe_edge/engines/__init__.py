@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
+from loupe_calibration.errors import BadInputError
+from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.onnxruntime import DEFAULT_THREADS, OnnxRuntimeEngine
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
-from loupe_models.errors import BundleError
 
-__all__ = ["DEFAULT_THREADS", "open_engine"]
+__all__ = ["DEFAULT_THREADS", "EngineKind", "open_engine", "require_tensorrt"]
+
+EngineKind = Literal["onnxruntime", "tensorrt"]
 
 
 def open_engine(
-    bundle: Bundle, mode: str, variant: str = "fp32", threads: int = DEFAULT_THREADS
+    bundle: Bundle,
+    mode: str,
+    variant: str = "fp32",
+    threads: int = DEFAULT_THREADS,
+    kind: EngineKind = "onnxruntime",
+    cache: Path | None = None,
 ) -> Engine:
     """Load one graph of a bundle.
 
@@ -20,16 +31,40 @@ def open_engine(
         mode: One of those it serves.
         variant: Precision of the graph; `fp32` is the reference.
         threads: CPU threads one inference may use, stated rather than guessed by the runtime.
+        kind: The runtime. TensorRT builds a plan first where none is kept, which takes minutes.
+        cache: Where TensorRT's plans are kept; the user's or service's own place by default.
 
     Raises:
         BundleError: The bundle lacks the mode or the variant.
         EngineError: The runtime refuses the graph.
+        BadInputError: The runtime is not installed, or the plans' folder cannot be used.
+        ProofError: A plan was built, and does not answer as the trainer did.
     """
+    if kind == "tensorrt":
+        return _open_tensorrt(bundle, mode, variant, cache)
     contract = bundle.mode(mode)
-    offered = {str(name): spec for name, spec in contract.variants.items()}
-    if variant not in offered:
-        raise BundleError(
-            f"{bundle.path}: mode {mode} has variants {', '.join(offered)}, not {variant!r}"
-        )
-    graph = bundle.file(offered[variant].file)
+    graph = graph_of(bundle, mode, variant)
     return OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, threads)
+
+
+def require_tensorrt() -> None:
+    """Ask for what TensorRT's engine imports, before anything else is tried.
+
+    Raises:
+        BadInputError: It is not installed.
+    """
+    try:
+        from loupe_edge.engines.tensorrt import opening  # noqa: F401
+    except ImportError as error:
+        raise BadInputError(
+            f"TensorRT cannot be used here ({error}); `loupe-edge doctor` says what to do, or "
+            f'choose [engine] kind = "onnxruntime"'
+        ) from error
+
+
+def _open_tensorrt(bundle: Bundle, mode: str, variant: str, cache: Path | None) -> Engine:
+    require_tensorrt()
+    from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
+    from loupe_edge.engines.tensorrt.opening import open_planned
+
+    return open_planned(bundle, mode, variant, PlanCache(cache or default_cache())).engine

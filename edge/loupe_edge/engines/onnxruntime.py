@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from loupe_edge.engines.tensors import take_tensors
 from loupe_edge.errors import EngineError
 from loupe_edge.protocols import Outputs
 from loupe_models.manifest import TensorSpec
@@ -71,16 +72,7 @@ class OnnxRuntimeEngine:
         """
         if self._session is None:
             raise EngineError("the engine is closed")
-        if set(tensors) != set(self._inputs):
-            raise EngineError(f"tensors {sorted(tensors)}, the graph takes {sorted(self._inputs)}")
-        for name, buffer in self._inputs.items():
-            given = tensors[name]
-            if given.shape != buffer.shape or given.dtype != buffer.dtype:
-                raise EngineError(
-                    f"tensor {name} is {given.dtype} {given.shape}, "
-                    f"the graph takes {buffer.dtype} {buffer.shape}"
-                )
-            np.copyto(buffer, given)
+        take_tensors(self._inputs, tensors)
         try:
             self._session.run_with_iobinding(self._binding)
             return {name: buffer.copy() for name, buffer in self._outputs.items()}

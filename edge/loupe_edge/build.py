@@ -1,0 +1,69 @@
+"""Filling the cache of TensorRT plans ahead of time, so that a station starts in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loupe_edge.engines import require_tensorrt
+from loupe_edge.engines.graphs import graph_of
+from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
+from loupe_edge.proof import prove
+from loupe_models.bundle import Bundle
+from loupe_models.manifest import Precision
+
+TYPED: Final[Precision] = "fp16"  # the variant whose graph says every type itself
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPlan:
+    """One plan that is kept now.
+
+    Attributes:
+        graph: File of the bundle that it is of.
+        place: Folder that holds it.
+        built_s: Seconds that the build took; None where the plan was there already.
+    """
+
+    graph: str
+    place: Path
+    built_s: float | None
+
+    @property
+    def told(self) -> str:
+        """What happened, for a person."""
+        how = "was there already" if self.built_s is None else f"built in {self.built_s:.0f} s"
+        return f"{self.graph}: {how}; proved here, kept in {self.place}"
+
+
+def build_plans(
+    bundle: Bundle, mode: str | None = None, folder: Path | None = None
+) -> Iterator[BuiltPlan]:
+    """Build, prove and keep the plans of a bundle's typed graphs, one after the other.
+
+    Args:
+        bundle: Verified; nothing is written into it.
+        mode: Only this one; all that the bundle serves by default.
+        folder: Where plans are kept; the user's or service's own place by default.
+
+    Raises:
+        BadInputError: TensorRT is not installed, the bundle has no such graph, or the folder
+            cannot be written.
+        EngineError: There is no GPU, TensorRT refuses the graph, or the plan does not run.
+        ProofError: A new plan does not answer as the trainer did; it is not kept.
+    """
+    modes = (mode,) if mode is not None else tuple(bundle.manifest.modes)
+    graphs = {each: graph_of(bundle, each, TYPED) for each in modes}
+    require_tensorrt()
+    from loupe_edge.engines.tensorrt.opening import open_planned
+
+    cache = PlanCache(folder or default_cache())
+    for each, graph in graphs.items():
+        planned = open_planned(bundle, each, TYPED, cache)
+        with closing(planned.engine):
+            if planned.built_s is None:
+                prove(bundle, each, planned.engine, TYPED)
+            yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)

@@ -1,0 +1,97 @@
+"""From a bundle's graph to a running engine: the plan that is kept, or a new one that is proved."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from loupe_edge.engines.graphs import graph_of
+from loupe_edge.engines.tensorrt.building import FLAGS, build_plan
+from loupe_edge.engines.tensorrt.cache import PlanCache
+from loupe_edge.engines.tensorrt.device import device_key
+from loupe_edge.engines.tensorrt.engine import TensorRtEngine
+from loupe_edge.engines.tensorrt.key import PlanKey
+from loupe_edge.errors import PlanError
+from loupe_edge.progress import progress
+from loupe_edge.proof import prove
+from loupe_models.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An engine, and where its plan comes from.
+
+    Attributes:
+        built_s: Seconds that the build took; None where the plan was there already.
+    """
+
+    engine: TensorRtEngine
+    key: PlanKey
+    built_s: float | None
+
+
+def open_planned(bundle: Bundle, mode: str, variant: str, cache: PlanCache) -> Planned:
+    """Open the engine of one graph, and build its plan first where none is kept.
+
+    Args:
+        bundle: Verified.
+        mode: One of those it serves.
+        variant: One that the mode has.
+        cache: Where plans are kept.
+
+    Raises:
+        BundleError: The bundle lacks the mode or the variant.
+        EngineError: There is no GPU, TensorRT refuses the graph, or the plan does not run.
+        PlanCacheError: A plan must be built, and cannot be kept.
+        ProofError: The new plan does not answer as the trainer did; it is not kept.
+    """
+    graph = graph_of(bundle, mode, variant)
+    key = PlanKey(bundle.manifest.files[graph.name], device_key(), FLAGS)
+    engine = _kept(bundle, mode, cache, key)
+    if engine is not None:
+        return Planned(engine, key, None)
+    with cache.making(key) as keep:
+        engine = _kept(bundle, mode, cache, key)  # another process may have built it meanwhile
+        if engine is not None:
+            return Planned(engine, key, None)
+        began = time.monotonic()
+        with progress(f"building {graph.name}") as report:
+            built = build_plan(graph, cache.timing(key.device), report)
+        took_s = time.monotonic() - began
+        engine = _opened(bundle, mode, built.plan)
+        with _closed_on_error(engine):
+            prove(bundle, mode, engine, variant)
+            keep(built.plan)
+            cache.keep_timing(key.device, built.timing)
+    log.info("%s: built in %.0f s, proved, kept as %s", graph.name, took_s, key.digest)
+    return Planned(engine, key, took_s)
+
+
+def _kept(bundle: Bundle, mode: str, cache: PlanCache, key: PlanKey) -> TensorRtEngine | None:
+    plan = cache.load(key)
+    if plan is None:
+        return None
+    try:
+        return _opened(bundle, mode, plan)
+    except PlanError as error:
+        log.warning("the plan that is kept as %s is built again: %s", key.digest, error)
+        return None
+
+
+def _opened(bundle: Bundle, mode: str, plan: bytes) -> TensorRtEngine:
+    contract = bundle.mode(mode)
+    return TensorRtEngine(plan, contract.inputs, contract.outputs)
+
+
+@contextmanager
+def _closed_on_error(engine: TensorRtEngine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.close()
+        raise

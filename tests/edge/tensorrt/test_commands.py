@@ -1,0 +1,102 @@
+"""What a person types: build at the station, export --plan at the trainer, check and run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loupe_models.bundle import Bundle
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A service's own place, as systemd names it."""
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_build_says_what_it_did(call: Call, typed_bundle: Bundle, own_cache: Path) -> None:
+    told = call("build", str(typed_bundle.path))
+    assert told.status == 0
+    for mode in ("rgb", "depth", "rgbd"):
+        assert f"{mode}.fp16.onnx: built in 0 s; proved here, kept in {own_cache}" in told.out
+    again = call("build", str(typed_bundle.path), "--mode", "rgb")
+    assert again.out.startswith("rgb.fp16.onnx: was there already")
+    assert again.out.count("kept in") == 1
+
+
+def test_build_without_tensorrt_is_bad_input(call: Call, typed_bundle: Bundle) -> None:
+    told = call("build", str(typed_bundle.path))
+    assert told.status == 2
+    assert "loupe-edge doctor" in told.err
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_check_proves_a_station_on_tensorrt(
+    call: Call, typed_bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "part.db3").touch()
+    station = tmp_path / "station.toml"
+    station.write_text(
+        f'''
+        station = "press-3"
+        bundle = "{typed_bundle.path}"
+        [camera]
+        recording = "part.db3"
+        [engine]
+        kind = "tensorrt"
+        cache = "plans"
+        ''',
+        encoding="utf-8",
+    )
+    told = call("check", str(station))
+    assert told.status == 0, told.err
+    assert "rgb fp16, tensorrt" in told.out
+    assert "2 golden frames agree" in " ".join(told.out.split())
+    assert len(list((tmp_path / "plans" / "plans").iterdir())) == 1
+
+
+def export(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[object, str]:
+    from loupe_trainer import cli
+
+    monkeypatch.setattr(sys, "argv", ["loupe-trainer", "export", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr()
+    return ended.value.code or 0, " ".join((told.out + told.err).split())
+
+
+def test_export_with_plans_fills_this_machines_cache(
+    nvidia: Any,
+    typed_bundle: Bundle,
+    own_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("torch", reason="needs loupe[trainer]")
+    monkeypatch.setattr("loupe_trainer.train.export_run", lambda *_: typed_bundle)
+    assert export([str(tmp_path)], monkeypatch, capsys)[0] == 0
+    assert nvidia.build.n_builds == 0
+    status, told = export([str(tmp_path), "--plan"], monkeypatch, capsys)
+    assert status == 0, told
+    assert told.count(f"kept in {own_cache}") == 3
+    assert nvidia.build.n_builds == 3
+
+
+def test_export_with_plans_is_refused_at_once_without_tensorrt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="needs loupe[trainer]")
+    status, told = export([str(tmp_path / "no run"), "--plan"], monkeypatch, capsys)
+    assert status == 2
+    assert "TensorRT cannot be used here" in told
