@@ -2,7 +2,7 @@
 # make test    every test            make check   format, lint, types, layers
 # make bench   benchmarks/results    make fresh   set-up, test and demo on a bare Debian (root)
 PYTHON := .venv/bin/python
-BENCHMARKS := $(filter-out %/harness.py %/stand_in.py %/good_parts.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out %/harness.py %/stand_in.py %/good_parts.py %/peer.py %/start_engine.py,$(wildcard benchmarks/*.py))
 .PHONY: demo test test-edge check bench fresh clean
 
 demo: .venv/.ready
@@ -30,10 +30,10 @@ fresh:
 
 # Both environments are made again when what they depend on changes.
 .venv/.ready: pyproject.toml setup.sh
-	./setup.sh .venv camera,trainer
+	./setup.sh .venv camera,openvino,trainer
 
 .venv-edge/.ready: pyproject.toml setup.sh
-	./setup.sh .venv-edge camera
+	./setup.sh .venv-edge camera,openvino
 
 clean:
 	rm -rf .venv .venv-edge demo runs *.egg-info .mypy_cache .ruff_cache .pytest_cache \
