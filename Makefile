@@ -2,7 +2,8 @@
 # make test    every test            make check   format, lint, types, layers
 # make bench   benchmarks/results    make fresh   set-up, test and demo on a bare Debian (root)
 PYTHON := .venv/bin/python
-NOT_RUN := %/harness.py %/stand_in.py %/good_parts.py %/gpu_front.py %/gpu_floors.py
+NOT_RUN := %/harness.py %/stand_in.py %/good_parts.py %/gpu_front.py %/gpu_floors.py \
+	%/peer.py %/start_engine.py
 BENCHMARKS := $(filter-out $(NOT_RUN),$(wildcard benchmarks/*.py))
 .PHONY: demo test test-edge check bench fresh clean
 
@@ -32,10 +33,10 @@ fresh:
 
 # Both environments are made again when what they depend on changes.
 .venv/.ready: pyproject.toml setup.sh tests/edge/tensorrt/bindings.txt
-	./setup.sh .venv camera,trainer
+	./setup.sh .venv camera,openvino,trainer
 
 .venv-edge/.ready: pyproject.toml setup.sh tests/edge/tensorrt/bindings.txt
-	./setup.sh .venv-edge camera
+	./setup.sh .venv-edge camera,openvino
 
 clean:
 	rm -rf .venv .venv-edge demo runs *.egg-info .mypy_cache .ruff_cache .pytest_cache \

@@ -8,7 +8,7 @@
 set -eu
 cd "$(dirname "$0")"
 venv=${1:-.venv}
-extras=${2:-camera,trainer}
+extras=${2:-camera,openvino,trainer}
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 stop() { printf 'set-up stopped: %s\n' "$*" >&2; exit 2; }

@@ -97,10 +97,16 @@ def _exposure(
     return rgb, depth.astype(np.uint16)
 
 
-def write(path: Path) -> Bundle:
-    """Write the bundle: mode `rgb`, and `depth` as a plain cloud with the belt removed."""
+def write(path: Path, graphs: Mapping[str, onnx.ModelProto] | None = None) -> Bundle:
+    """Write the bundle: mode `rgb`, and `depth` as a plain cloud with the belt removed.
+
+    Args:
+        path: Where it will be.
+        graphs: Others to take instead, by mode; only these modes are written then.
+    """
     modes: dict[str, ModeManifest] = {}
-    return write_bundle(path, partial(_fill, modes), partial(_manifest, modes))
+    taken = graphs or {mode: _graph(mode) for mode in INPUTS}
+    return write_bundle(path, partial(_fill, modes, taken), partial(_manifest, modes))
 
 
 def _manifest(modes: Mapping[str, ModeManifest], files: Mapping[str, str]) -> Manifest:
@@ -115,10 +121,12 @@ def _manifest(modes: Mapping[str, ModeManifest], files: Mapping[str, str]) -> Ma
     return Manifest.model_validate({**document, "provenance": provenance})
 
 
-def _fill(modes: dict[str, ModeManifest], folder: Path) -> None:
+def _fill(
+    modes: dict[str, ModeManifest], graphs: Mapping[str, onnx.ModelProto], folder: Path
+) -> None:
     rgb, depth = _exposure(0, np.zeros((480, 640), np.float32))
-    for mode in INPUTS:
-        onnx.save(_graph(mode), folder / f"{mode}.fp32.onnx")
+    for mode, graph in graphs.items():
+        onnx.save(graph, folder / f"{mode}.fp32.onnx")
         modes[mode] = _mode(mode, folder, rgb if mode == "rgb" else depth)
 
 

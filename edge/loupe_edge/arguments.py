@@ -11,8 +11,12 @@ from loupe_calibration.errors import BadInputError
 from loupe_edge.machine import MAX_THREADS
 
 if TYPE_CHECKING:
+    from loupe_edge.engines import EngineKind
     from loupe_models.manifest import Mode as ModeName
+    from loupe_models.manifest import Precision
 
+ENGINES: tuple[EngineKind, ...] = ("onnxruntime", "openvino", "tensorrt")
+VARIANTS: tuple[Precision, ...] = ("fp32", "fp16")
 MODES: tuple[ModeName, ...] = ("rgb", "depth", "rgbd")
 
 Bundle = Annotated[Path, typer.Option("--bundle", help="Folder with the bundle's manifest.json.")]
@@ -36,6 +40,32 @@ def as_mode(said: str | None) -> ModeName | None:
     if said not in modes:
         raise BadInputError(f"--mode {said}: give rgb, depth or rgbd")
     return modes[said]
+
+
+def as_engine(said: str) -> EngineKind:
+    """Read --engine.
+
+    Raises:
+        BadInputError: There is no such engine.
+    """
+    kinds: dict[str, EngineKind] = {kind: kind for kind in ENGINES}
+    if said not in kinds:
+        raise BadInputError(f"--engine {said}: give {', '.join(kinds)}")
+    return kinds[said]
+
+
+def as_variant(said: str | None, engine: EngineKind) -> Precision:
+    """Read --variant; left out, it is what the engine is for.
+
+    Raises:
+        BadInputError: There is no such variant.
+    """
+    if said is None:
+        return "fp16" if engine == "tensorrt" else "fp32"
+    variants: dict[str, Precision] = {name: name for name in VARIANTS}
+    if said not in variants:
+        raise BadInputError(f"--variant {said}: give {', '.join(variants)}")
+    return variants[said]
 
 
 def as_streams(said: str) -> tuple[str, ...]:

@@ -17,19 +17,21 @@ from rich.table import Table
 from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_inspector
 from loupe_edge.camera import RealSenseCamera
-from loupe_edge.engines import DEFAULT_THREADS, open_engine
+from loupe_edge.engines import DEFAULT_THREADS, EngineKind, open_engine
 from loupe_edge.errors import EndOfRecordingError
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import describe_machine
+from loupe_edge.power import describe_power
 from loupe_edge.proof import golden_frame, prove
 from loupe_edge.protocols import Camera
 from loupe_edge.replaying import Request, station_of
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.errors import BundleError
 from loupe_models.frame import Frame
-from loupe_models.manifest import Mode
+from loupe_models.manifest import Mode, Precision
 
 QUANTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
+WORK: Final = ("gate", "preprocess", "infer", "decide")  # what a live loop does a frame
 STAGES: Final[tuple[str, ...]] = (
     "capture",
     "gate",
@@ -48,11 +50,15 @@ class BenchRequest:
     Attributes:
         recording: None times the bundle's own golden frames.
         mode: Needed only where the bundle serves several.
+        variant: Of the mode's graphs.
+        engine: What runs it.
     """
 
     bundle: Path
     recording: Path | None = None
     mode: Mode | None = None
+    variant: Precision = "fp32"
+    engine: EngineKind = "onnxruntime"
     threads: int = DEFAULT_THREADS
     n_frames: int = 200
     n_warm_up: int = 20
@@ -72,18 +78,47 @@ class BenchReport:
     n_inspected: int
     stages: Mapping[str, Mapping[str, float]]
 
-    def document(self, inspector: Inspector) -> dict[str, object]:
-        """Give everything that a figure needs to be believed, ready for JSON."""
+    @property
+    def frames_per_second(self) -> float:
+        """How many frames a second one loop gets through, half the time or more."""
+        spent = sum(self.stages[name]["p50_ms"] for name in WORK if name in self.stages)
+        return round(1000 / spent, 1)
+
+    def document(self, inspector: Inspector, request: BenchRequest) -> dict[str, object]:
+        """Give everything that a figure needs to be believed, ready for JSON.
+
+        `row` is the line for the table in `benchmarks/README.md`.
+        """
         bundle = inspector.bundle
+        machine = {**describe_machine(), **describe_power()}
         return {
+            "row": self._row(inspector, request.engine, machine),
             "bundle": {"id": bundle.manifest.id, "sha256": bundle.sha256},
             "mode": inspector.mode,
             "variant": inspector.variant,
+            "engine": request.engine,
+            "threads": request.threads,
+            "frames_per_second": self.frames_per_second,
             "n_frames": self.n_frames,
             "n_inspected": self.n_inspected,
             "stages": {name: dict(times) for name, times in self.stages.items()},
-            "machine": describe_machine(),
+            "machine": machine,
         }
+
+    def _row(self, inspector: Inspector, engine: EngineKind, machine: Mapping[str, object]) -> str:
+        infer, rest = self.stages["infer"], self.stages["all but infer"]
+        method = inspector.bundle.manifest.method
+        cells = [
+            machine["cpu"],
+            machine.get("power_mode", ""),
+            f"{engine} {inspector.variant}",
+            f"{method} {inspector.mode}",
+            *(f"{infer[name]:.2f}" for name in QUANTILES),
+            f"{rest['p50_ms']:.2f}",
+            self.frames_per_second,
+            "",  # the device's floor, which the device does not know
+        ]
+        return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
@@ -104,7 +139,12 @@ def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
         else:
             asked = Request(request.bundle, request.recording, request.mode)
             station = station_of(asked)
-            engine = station.engine.model_copy(update={"threads": request.threads})
+            asked_engine = {
+                "kind": request.engine,
+                "variant": request.variant,
+                "threads": request.threads,
+            }
+            engine = station.engine.model_copy(update=asked_engine)
             inspector = open_inspector(station.model_copy(update={"engine": engine}), stack)
             frames = camera_frames(RealSenseCamera(station.camera), n)
         return inspector, measure(inspector, frames, request.n_warm_up)
@@ -116,11 +156,14 @@ def _open_golden(request: BenchRequest, stack: ExitStack) -> Inspector:
     if request.mode is None and len(served) > 1:
         raise BundleError(f"{request.bundle} serves {', '.join(served)}: say which with --mode")
     mode = request.mode or served[0]
-    engine = open_engine(bundle, mode, threads=request.threads)
+    variant = request.variant
+    engine = open_engine(bundle, mode, variant, request.threads, request.engine)
     stack.callback(engine.close)
-    prove(bundle, mode, engine)
+    prove(bundle, mode, engine, variant)
     belt = bundle.mode(mode).golden[0].belt_from_camera
-    return Inspector(bundle, mode, engine, belt_from_camera=belt, min_depth_valid=0.0)
+    return Inspector(
+        bundle, mode, engine, belt_from_camera=belt, min_depth_valid=0.0, variant=variant
+    )
 
 
 def measure(inspector: Inspector, frames: Iterable[Frame], n_warm_up: int) -> BenchReport:

@@ -107,7 +107,7 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
 
 def _engine_line(station: Station) -> str:
     engine = station.engine
-    how = f"{engine.threads} threads" if engine.kind == "onnxruntime" else engine.kind
+    how = engine.kind if engine.kind == "tensorrt" else f"{engine.kind}, {engine.threads} threads"
     return f"{station.mode} {engine.variant}, {how}"
 
 

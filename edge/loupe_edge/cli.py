@@ -19,7 +19,17 @@ from rich.console import Console
 
 from loupe_calibration.errors import BadInputError, LoupeError
 from loupe_calibration.os_errors import explained
-from loupe_edge.arguments import AsJson, Bundle, Mode, Threads, as_mode, as_parts, as_streams
+from loupe_edge.arguments import (
+    AsJson,
+    Bundle,
+    Mode,
+    Threads,
+    as_engine,
+    as_mode,
+    as_parts,
+    as_streams,
+    as_variant,
+)
 from loupe_edge.machine import version
 
 app = typer.Typer(
@@ -346,6 +356,10 @@ def bench(  # noqa: PLR0913  (as many as there are options)
         Path | None, typer.Option(help="A .db3; the bundle's golden frames by default.")
     ] = None,
     mode: Mode = None,
+    engine: Annotated[str, typer.Option(help="onnxruntime, openvino or tensorrt.")] = "onnxruntime",
+    variant: Annotated[
+        str | None, typer.Option(help="fp32 or fp16; fp16 for tensorrt by default.")
+    ] = None,
     frames: Annotated[int, typer.Option(min=1, max=1_000_000, help="Frames to time.")] = 200,
     warm_up: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Frames before them, not counted.")
@@ -358,14 +372,19 @@ def bench(  # noqa: PLR0913  (as many as there are options)
     Examples:
     - `loupe-edge bench bundle/`
     - `loupe-edge bench bundle/ --recording test.db3 --json`
+    - `loupe-edge bench bundle/ --engine tensorrt --json | jq -r .row`
     """
     from loupe_edge.bench import BenchRequest, bench_table
     from loupe_edge.bench import bench as run_bench
 
-    request = BenchRequest(bundle, recording, as_mode(mode), threads, frames, warm_up)
+    kind = as_engine(engine)
+    precision = as_variant(variant, kind)
+    request = BenchRequest(
+        bundle, recording, as_mode(mode), precision, kind, threads, frames, warm_up
+    )
     inspector, report = run_bench(request)
     if as_json:
-        print(json.dumps(report.document(inspector), indent=1))
+        print(json.dumps(report.document(inspector, request), indent=1))
     else:
         out.print(bench_table(report, f"{bundle}"))
 

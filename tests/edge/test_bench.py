@@ -73,9 +73,13 @@ def test_golden_frames_are_timed_without_a_recording(tiny_bundle: Bundle, mode: 
     request = BenchRequest(tiny_bundle.path, mode=mode, n_frames=4, n_warm_up=1)  # type: ignore[arg-type]
     inspector, report = bench(request)
     assert report.n_inspected == 4
-    document = json.loads(json.dumps(report.document(inspector)))
+    document = json.loads(json.dumps(report.document(inspector, request)))
     assert document["bundle"]["sha256"] == tiny_bundle.sha256
     assert document["mode"] == mode
+    assert document["frames_per_second"] > 0
+    cells = [cell.strip() for cell in document["row"].strip("|").split("|")]
+    assert cells[2:4] == ["onnxruntime fp32", f"{tiny_bundle.manifest.method} {mode}"]
+    assert float(cells[4]) == pytest.approx(document["stages"]["infer"]["p50_ms"], abs=0.01)
 
 
 def test_golden_frames_go_round(tiny_bundle: Bundle) -> None:

@@ -10,10 +10,11 @@ from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.onnxruntime import DEFAULT_THREADS, OnnxRuntimeEngine
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
+from loupe_models.manifest import ModeManifest
 
 __all__ = ["DEFAULT_THREADS", "EngineKind", "open_engine", "require_tensorrt"]
 
-EngineKind = Literal["onnxruntime", "tensorrt"]
+EngineKind = Literal["onnxruntime", "openvino", "tensorrt"]
 
 
 def open_engine(
@@ -31,7 +32,8 @@ def open_engine(
         mode: One of those it serves.
         variant: Precision of the graph; `fp32` is the reference.
         threads: CPU threads one inference may use, stated rather than guessed by the runtime.
-        kind: The runtime. TensorRT builds a plan first where none is kept, which takes minutes.
+        kind: The runtime. OpenVINO computes the variant `fp16` in bfloat16 where the processor has
+            it. TensorRT builds a plan first where none is kept, which takes minutes.
         cache: Where TensorRT's plans are kept; the user's or service's own place by default.
 
     Raises:
@@ -44,7 +46,20 @@ def open_engine(
         return _open_tensorrt(bundle, mode, variant, cache)
     contract = bundle.mode(mode)
     graph = graph_of(bundle, mode, variant)
+    if kind == "openvino":
+        return _open_openvino(graph, contract, threads, half=variant == "fp16")
     return OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, threads)
+
+
+def _open_openvino(graph: Path, contract: ModeManifest, threads: int, *, half: bool) -> Engine:
+    try:
+        from loupe_edge.engines.openvino import OpenVinoEngine
+    except ImportError as error:
+        raise BadInputError(
+            f"OpenVINO cannot be used here ({error}): `pip install 'loupe[openvino]'`, or choose "
+            f'[engine] kind = "onnxruntime"'
+        ) from error
+    return OpenVinoEngine(graph, contract.inputs, contract.outputs, threads, half=half)
 
 
 def require_tensorrt() -> None:
