@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make a virtual environment that Loupe runs in, and install the system libraries it needs.
 #
-#   ./setup.sh [FOLDER] [EXTRAS]      default: .venv camera,trainer
+#   ./setup.sh [FOLDER] [EXTRAS]      default: .venv camera,openvino,trainer
 #
 # `make` calls this; nothing else needs to. As root it installs what is missing with apt-get;
 # otherwise it stops with the one command to type.
