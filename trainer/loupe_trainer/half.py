@@ -48,7 +48,9 @@ class Rounding:
     @property
     def said(self) -> str:
         """Name the layer, for messages."""
-        first = "the first layer to diverge" if self.lost > DIVERGED else "the layer that loses most"
+        first = (
+            "the first layer to diverge" if self.lost > DIVERGED else "the layer that loses most"
+        )
         return f"{first} is {self.layer}, by {self.lost:.2g} of its largest answer"
 
 
