@@ -48,10 +48,10 @@ class Rounding:
     @property
     def said(self) -> str:
         """Name the layer, for messages."""
-        first = (
-            "the first layer to diverge" if self.lost > DIVERGED else "the layer that loses most"
-        )
-        return f"{first} is {self.layer}, by {self.lost:.2g} of its largest answer"
+        if not math.isfinite(self.lost):
+            return f"layer {self.layer} is the first to diverge: it is not finite"
+        which = "is the first to diverge" if self.lost > DIVERGED else "loses most"
+        return f"layer {self.layer} {which}, by {self.lost:.2g} of its largest answer"
 
 
 def half_copy(detector: Detector) -> Detector:

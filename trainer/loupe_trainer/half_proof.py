@@ -160,10 +160,9 @@ def _rounding(detector: Detector, inputs: Sequence[Tensors], unit: float) -> tup
         finite = np.isfinite(traced.half.anomaly_map).all() and np.isfinite(traced.half.score)
         error = largest_error(traced.half.score, traced.reference.score, unit, HALF_LEEWAY)
         if not finite or not error <= HALF_TOLERANCE:
-            told = f"moves a score by {error:.2g}" if finite else "gives what is not finite"
-            raise HalfError(
-                f"rounding to FP16 {told}, and {HALF_TOLERANCE} is allowed; {traced.said}"
-            )
+            moved = f"moves a score by {error:.2g}, and {HALF_TOLERANCE} is allowed"
+            told = moved if finite else "gives what is not finite"
+            raise HalfError(f"rounding to FP16 {told}; {traced.said}")
         if error >= worst:
             worst, said = error, traced.said
     return worst, said
