@@ -116,11 +116,12 @@ def _random_groups(like: Tensors, rng: np.random.Generator) -> dict[str, npt.NDA
 
 def _cloud_like(like: Tensors) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Give points (H, W, 3) and whether they are valid; one row where only the groups are told."""
-    if "xyz" in like and "valid" in like:
-        return like["xyz"][0].astype(np.float32), like["valid"][0].astype(np.uint8)
     weight = like["nn_weight"][0].astype(np.float32)
-    near = like["centres"][0].astype(np.float32)[like["nn_index"][0].astype(np.intp)]
     valid = (weight.sum(axis=-1) > 0).astype(np.uint8)
+    if "xyz" in like:
+        xyz = like["xyz"][0].astype(np.float32)
+        return xyz, valid.reshape(xyz.shape[:2])
+    near = like["centres"][0].astype(np.float32)[like["nn_index"][0].astype(np.intp)]
     return (near * weight[..., None]).sum(axis=1)[None], valid[None]
 
 

@@ -97,7 +97,9 @@ class PositionMlp(StaysFloat32, nn.Sequential):
 
     def forward(self, metres: Tensor) -> Tensor:
         """Give (…, width)."""
-        position: Tensor = super().forward(metres.float())
+        position = metres.float()
+        for layer in self:
+            position = layer(position)
         return position
 
 
