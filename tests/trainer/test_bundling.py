@@ -176,7 +176,7 @@ def test_random_groups_belong_together(cloud_of: tuple[str, ...]) -> None:
     valid = (rng.random((12, 12)) > 0.3).astype(np.uint8)
     xyz = (rng.random((12, 12, 3)) * valid[..., None]).astype(np.float32)
     chosen = sample_farthest(grid_points(xyz, valid), 16)
-    cloud = {"xyz": xyz, "valid": valid}
+    cloud: Tensors = {"xyz": xyz, "valid": valid}
     whole: Tensors = {name: cloud[name] for name in cloud_of}
     arrays = {**whole, **group_points(xyz, valid, chosen, 8)}
     like: Tensors = {name: array[None] for name, array in arrays.items()}
