@@ -31,6 +31,11 @@ ALLOWED_OPS = frozenset({
     "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK",
     "Transpose", "Unsqueeze", "Where",
 })
+# Sums and curves for which FP16 has too few digits, or too little room.
+FLOAT32_OPS = frozenset({
+    "Erf", "Exp", "Gelu", "InstanceNormalization", "LayerNormalization", "Log", "Pow",
+    "Reciprocal", "ReduceMean", "ReduceSum", "Sigmoid", "Softmax", "Sqrt", "Tanh",
+})
 # fmt: on
 CONTRACT: Final[Mapping[str, tuple[str, tuple[int | None, ...]]]] = {
     "rgb": ("uint8", (1, None, None, 3)),
@@ -41,6 +46,9 @@ CONTRACT: Final[Mapping[str, tuple[str, tuple[int | None, ...]]]] = {
     "nn_index": ("int32", (1, None, 3)),
     "nn_weight": ("float32", (1, None, 3)),
 }
+INVALID: Final = (
+    DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError,
+)  # fmt: skip
 ONNX_DTYPES = {
     "uint8": TensorProto.UINT8,
     "int32": TensorProto.INT32,
@@ -66,9 +74,10 @@ def lint_graph(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Tenso
         _check_outputs(outputs)
         _check_nodes(model)
         _check_uint8_edges(model)
+        _check_types(model)
     except GraphError as error:
         raise GraphError(f"{path.name}: {error}") from error
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+    except INVALID as error:
         raise GraphError(f"{path.name}: not a valid ONNX graph ({_first_line(error)})") from error
 
 
@@ -157,6 +166,36 @@ def _check_nodes(model: onnx.ModelProto) -> None:
             k = constants.get(node.input[1])
             if k is None or int(numpy_helper.to_array(k).ravel()[0]) > MAX_TOPK:
                 raise GraphError(f"TopK needs a constant k of at most {MAX_TOPK}")
+
+
+def _check_types(model: onnx.ModelProto) -> None:
+    """Hold floats to float32 and FP16, and FP16 to what it is good for.
+
+    A graph without FP16 costs no more than a look at its constants and casts.
+    """
+    made = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    made |= {node.output[0]: _made_type(node) for node in model.graph.node}
+    for name, kind in made.items():
+        if kind in (TensorProto.DOUBLE, TensorProto.BFLOAT16):
+            said = TensorProto.DataType.Name(kind).lower()
+            raise GraphError(f"{name} is {said}; floats are float32 or float16")
+    if TensorProto.FLOAT16 not in made.values():
+        return
+    graph = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    made |= {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
+    for node in graph.node:
+        if node.op_type in FLOAT32_OPS and made.get(node.input[0]) == TensorProto.FLOAT16:
+            raise GraphError(f"{node.name} ({node.op_type}) is in FP16; it belongs in float32")
+
+
+def _made_type(node: onnx.NodeProto) -> int:
+    """Give the type that a cast or a constant says it makes; 0 for what says nothing."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to":
+            return int(attribute.i)
+        if node.op_type == "Constant" and attribute.name == "value":
+            return int(attribute.t.data_type)
+    return int(TensorProto.UNDEFINED)
 
 
 def _check_uint8_edges(model: onnx.ModelProto) -> None:

@@ -54,13 +54,17 @@ class Variant(_Strict):
 
     Attributes:
         tolerance: Largest score error against the reference, in the sense of law 8.
-        parity: Measured score errors of this variant against the trainer's network.
+        relative_tolerance: Share of a score that may be lost where that is more: far from the
+            good parts the number format has no digits for the other.
+        parity: Measured score errors of this variant, of the reference against the trainer's
+            network and of others against the reference, and what else its proof counted.
         threshold: Only where the variant shifts it beyond its tolerance.
     """
 
     file: FileName
     precision: Precision
     tolerance: float = Field(gt=0)
+    relative_tolerance: float = Field(default=0.0, ge=0, lt=1)
     parity: dict[str, float] = {}
     threshold: Threshold | None = None
 
@@ -70,6 +74,7 @@ class ModeManifest(_Strict):
 
     Attributes:
         calibration_scores: Sorted good-part scores that the threshold rests on, at most 2,000.
+        refused: Variants that the trainer made and would not ship, each with the reason.
     """
 
     gate: GateSpec
@@ -79,6 +84,7 @@ class ModeManifest(_Strict):
     threshold: Threshold
     calibration_scores: tuple[float, ...] = Field(min_length=2, max_length=MAX_STORED_SCORES)
     variants: dict[Precision, Variant] = Field(min_length=1)
+    refused: dict[Precision, str] = {}
     golden: tuple[Golden, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -114,6 +120,8 @@ class ModeManifest(_Strict):
         for name, variant in self.variants.items():
             if variant.precision != name:
                 raise ValueError(f"variant {name} says it is {variant.precision}")
+        if both := sorted(set(self.variants) & set(self.refused)):
+            raise ValueError(f"variants both served and refused: {', '.join(both)}")
         return self
 
 

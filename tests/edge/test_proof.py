@@ -72,6 +72,27 @@ def test_a_score_may_be_off_by_the_tolerance_and_no_more(
         prove(far, "rgb", engine)
 
 
+def test_far_from_the_good_parts_a_share_of_the_score_is_allowed_if_the_variant_says_so(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    score = tiny_bundle.mode("rgb").golden[1].image_score
+
+    def allowing(share: float) -> Callable[[Any], None]:
+        def change(mode: Any) -> None:
+            mode["golden"][1]["image_score"] = score * 1.005
+            mode["variants"]["fp32"]["relative_tolerance"] = share
+
+        return change
+
+    engine = open_engine(tiny_bundle, "rgb")
+    near = altered(tiny_bundle, tmp_path / "near", allowing(0.006))
+    assert prove(near, "rgb", engine).errors[1] > 1e-3
+    for name, share in (("far", 0.004), ("plain", 0.0)):
+        far = altered(tiny_bundle, tmp_path / name, allowing(share))
+        with pytest.raises(ProofError, match="golden frame 1"):
+            prove(far, "rgb", engine)
+
+
 def test_a_decision_must_be_the_same(tiny_bundle: Bundle, tmp_path: Path) -> None:
     def change(mode: Any) -> None:
         mode["golden"][1]["decision"] = "good"

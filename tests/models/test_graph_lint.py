@@ -261,3 +261,38 @@ def test_an_input_of_another_kind_than_the_contract_names(
     with pytest.raises(GraphError, match=re.escape(f"input {name} is {dtype} {shape}, the ")) as e:
         lint_graph(path, [*INPUTS, odd], OUTPUTS)
     assert wanted in str(e.value)
+
+
+def in_fp16(op: str) -> ModelProto:
+    """A graph that computes in FP16 between two casts, with one operator of one's own."""
+    model = good_model()
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["colour"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["colour"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("ReduceMean", ["planes"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("Cast", ["grey"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node(op, ["half"], ["made"], name="the_node"),
+        helper.make_node("Cast", ["made"], ["anomaly_map"], to=TensorProto.FLOAT),
+        *good_nodes()[3:],
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_fp16_inside_is_allowed(tmp_path: Path) -> None:
+    assert complaint(in_fp16("Relu"), tmp_path) == ""
+
+
+@pytest.mark.parametrize("op", ["Softmax", "Erf", "Exp", "Sqrt"])
+def test_what_fp16_cannot_carry_belongs_in_float32(tmp_path: Path, op: str) -> None:
+    assert f"the_node ({op}) is in FP16" in complaint(in_fp16(op), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.BFLOAT16])
+def test_other_floats_are_refused(tmp_path: Path, dtype: int) -> None:
+    model = in_fp16("Relu")
+    for node in model.graph.node:
+        if node.output[0] == "half":
+            node.attribute[0].i = dtype
+    assert "floats are float32 or float16" in complaint(model, tmp_path)

@@ -107,6 +107,10 @@ def misnamed_variant(m: Document) -> None:
     m["modes"]["rgb"]["variants"]["fp16"] = m["modes"]["rgb"]["variants"].pop("fp32")
 
 
+def served_and_refused(m: Document) -> None:
+    m["modes"]["rgb"]["refused"] = {"fp32": "it is too large"}
+
+
 def mirrored_belt(m: Document) -> None:
     rotation = m["modes"]["rgb"]["golden"][0]["belt_from_camera"]["rotation"]
     rotation[0] = [-value for value in rotation[0]]
@@ -136,6 +140,7 @@ SPOILT: list[tuple[Callable[[Document], None], str]] = [
     (infinite_threshold, "threshold.value"),
     (too_many_scores, "calibration_scores"),
     (inputs_differ_from_preprocess, "but preprocess makes"),
+    (served_and_refused, "both served and refused: fp32"),
     (misnamed_variant, "variant fp16 says it is fp32"),
     (mirrored_belt, "not a rotation"),
     (id_with_slash, "id"),

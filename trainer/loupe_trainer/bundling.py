@@ -22,8 +22,9 @@ from loupe_models.manifest import (
 )
 from loupe_models.threshold import Threshold, thin
 from loupe_trainer.golden import GoldenFrame, write_golden
+from loupe_trainer.half_variant import HalfVariant
 from loupe_trainer.learn import graph_name
-from loupe_trainer.parity import TOLERANCE
+from loupe_trainer.parity import HALF_LEAST_RELATIVE, HALF_TOLERANCE, TOLERANCE
 from loupe_trainer.recipe import Recipe
 from loupe_trainer.run import code_version
 from loupe_trainer.views import View, Views
@@ -36,6 +37,7 @@ class Measured:
     Attributes:
         part_scores: One a good part of the threshold set, its highest frame score.
         parity: Largest errors against the network.
+        half: The FP16 graph, or why there is none.
     """
 
     graph: Path
@@ -45,6 +47,7 @@ class Measured:
     part_scores: Sequence[float]
     parity: Mapping[str, float]
     golden: Sequence[GoldenFrame]
+    half: HalfVariant
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Origin:
 def make_bundle(
     path: Path, measured: Mapping[Mode, Measured], views: Views, origin: Origin
 ) -> Bundle:
-    """Write a bundle with each mode's reference graph, `<mode>.fp32.onnx`.
+    """Write a bundle with each mode's reference graph, and its FP16 graph if that may be shipped.
 
     Args:
         path: Where it will be; must not exist.
@@ -76,6 +79,8 @@ def make_bundle(
     def fill(folder: Path) -> None:
         for mode, told in measured.items():
             shutil.copyfile(told.graph, folder / graph_name(mode))
+            if told.half.graph is not None:
+                shutil.copyfile(told.half.graph, folder / graph_name(mode, "fp16"))
             belt = views.modes[mode].belt_from_camera
             golden[mode] = tuple(
                 write_golden(folder, f"{mode}-{i}", frame, belt)
@@ -87,7 +92,7 @@ def make_bundle(
             id=origin.recipe.name,
             method=origin.recipe.method,
             modes={
-                mode: _mode(graph_name(mode), told, views.modes[mode], golden[mode])
+                mode: _mode(mode, told, views.modes[mode], golden[mode])
                 for mode, told in measured.items()
             },
             files=dict(files),
@@ -97,8 +102,10 @@ def make_bundle(
     return write_bundle(path, fill, describe)
 
 
-def _mode(graph: str, measured: Measured, view: View, golden: tuple[Golden, ...]) -> ModeManifest:
-    reference: Precision = "fp32"
+def _mode(mode: Mode, measured: Measured, view: View, golden: tuple[Golden, ...]) -> ModeManifest:
+    refused: dict[Precision, str] = {}
+    if measured.half.refused:
+        refused["fp16"] = measured.half.refused
     return ModeManifest(
         gate=view.gate,
         preprocess=view.preprocess,
@@ -106,16 +113,27 @@ def _mode(graph: str, measured: Measured, view: View, golden: tuple[Golden, ...]
         outputs=tuple(measured.outputs),
         threshold=measured.threshold,
         calibration_scores=tuple(thin(measured.part_scores)),
-        variants={
-            reference: Variant(
-                file=graph,
-                precision=reference,
-                tolerance=TOLERANCE,
-                parity=dict(measured.parity),
-            )
-        },
+        variants=_variants(mode, measured),
+        refused=refused,
         golden=golden,
     )
+
+
+def _variants(mode: Mode, measured: Measured) -> dict[Precision, Variant]:
+    made: dict[Precision, Variant] = {
+        "fp32": Variant(
+            file=graph_name(mode), precision="fp32", tolerance=TOLERANCE,
+            parity=dict(measured.parity),
+        )
+    }  # fmt: skip
+    if measured.half.graph is not None:
+        # No threshold of its own: scores that moved by more than its tolerance were refused, and
+        # a threshold is one of the scores.
+        made["fp16"] = Variant(
+            file=graph_name(mode, "fp16"), precision="fp16", tolerance=HALF_TOLERANCE,
+            relative_tolerance=HALF_LEAST_RELATIVE, parity=measured.half.parity,
+        )  # fmt: skip
+    return made
 
 
 def _provenance(origin: Origin) -> Provenance:

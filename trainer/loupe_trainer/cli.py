@@ -21,6 +21,7 @@ from loupe_calibration.os_errors import explained
 from loupe_trainer.errors import RecipeError, StoppedError
 
 if TYPE_CHECKING:
+    from loupe_models.bundle import Bundle
     from loupe_trainer.teachers.config import PretrainConfig
 
 app = typer.Typer(
@@ -114,9 +115,7 @@ def train(
         _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
         out.print(f"report: {run.evaluation / 'report.html'}", soft_wrap=True)
     out.print(f"bundle: {run.bundle}", soft_wrap=True)
-    for warning in {mode.gate.warning for mode in load_bundle(run.bundle).manifest.modes.values()}:
-        if warning:
-            err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+    _print_warnings(load_bundle(run.bundle))
 
 
 @app.command()
@@ -187,6 +186,7 @@ def export(
         require_tensorrt()  # minutes before it would be missed
     bundle = export_run(RunFolder(run), to, open_progress())
     out.print(f"bundle: {bundle.path} ({bundle.sha256[:16]})", soft_wrap=True)
+    _print_warnings(bundle)
     for built in build_plans(bundle) if plan else ():
         out.print(built.told, markup=False, soft_wrap=True)
 
@@ -344,6 +344,19 @@ def _parse_settings(settings: list[str]) -> Mapping[str, str]:
             raise RecipeError(f"--set {setting}: write KEY=VALUE, as in fit.steps=2000")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def _print_warnings(bundle: Bundle) -> None:
+    """Say what somebody who ships the bundle should know."""
+    modes = bundle.manifest.modes
+    told = [mode.gate.warning for mode in modes.values() if mode.gate.warning]
+    told += [
+        f"mode {name} has no {precision} graph: {reason}"
+        for name, mode in modes.items()
+        for precision, reason in mode.refused.items()
+    ]
+    for warning in dict.fromkeys(told):
+        err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:

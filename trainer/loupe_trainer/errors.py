@@ -8,7 +8,8 @@ BadInputError
 └── WeightsError     a teacher's or backbone's weights are missing, foreign or damaged
 FaultError
 ├── TrainingError    training went wrong: a loss is not finite, a network is constant
-└── ParityError      the exported graph does not say what the network says
+├── ParityError      the exported graph does not say what the network says
+└── HalfError        a graph in FP16 cannot be trusted, and is not shipped
 LoupeError
 └── StoppedError     somebody stopped what continues when it is asked for again
 """
@@ -42,6 +43,10 @@ class TrainingError(FaultError):
 
 class ParityError(FaultError):
     """The exported graph does not say what the network says."""
+
+
+class HalfError(FaultError):
+    """A graph in FP16 cannot be trusted; the bundle is made without it, and says why."""
 
 
 class StoppedError(LoupeError):

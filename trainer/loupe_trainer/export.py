@@ -14,7 +14,7 @@ import torch
 
 from loupe_models.atomic import write_bytes
 from loupe_models.errors import GraphError
-from loupe_models.graph_lint import ONNX_DTYPES, OPSET, lint_graph
+from loupe_models.graph_lint import INVALID, ONNX_DTYPES, OPSET, lint_graph
 from loupe_models.manifest import TensorSpec
 from loupe_trainer.methods.base import Detector
 
@@ -45,8 +45,10 @@ def export_onnx(
         file = Path(folder) / path.name
         _trace(detector, tensors, file)
         _check_size(file)
-        inputs, outputs = _specs(onnx.load(file))
+        model = onnx.load(file)
+        inputs, outputs = _specs(model)
         lint_graph(file, inputs, outputs)
+        _check_strictly(model)
         write_bytes(path, file.read_bytes())
     return inputs, outputs
 
@@ -74,6 +76,15 @@ def _check_size(file: Path) -> None:
             f"the graph takes {n_bytes / 1e9:.1f} GB, at most {MAX_GRAPH_BYTES / 1e9:.1f} GB "
             f"can be shipped; choose a smaller network or memory bank"
         )
+
+
+def _check_strictly(model: onnx.ModelProto) -> None:
+    """Let ONNX infer every shape and type, which a device's parser does as well."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except INVALID as error:
+        raise GraphError(f"not a valid ONNX graph: {str(error).strip()[:200]}") from error
 
 
 def _specs(model: onnx.ModelProto) -> tuple[Specs, Specs]:

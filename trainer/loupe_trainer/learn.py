@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,11 +13,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loupe_models.atomic import write_text
-from loupe_models.manifest import Backbone, Mode, TensorSpec
+from loupe_models.manifest import Backbone, Mode, Precision, TensorSpec
+from loupe_models.scoring import score_unit
 from loupe_trainer.cache import Samples
 from loupe_trainer.errors import RunError
 from loupe_trainer.export import export_onnx
 from loupe_trainer.gaussian_baseline import GaussianBaseline
+from loupe_trainer.half_proof import OLD_RUN, HalfProof, Trial, frames_to_try, prove_half
 from loupe_trainer.methods.base import Detector
 from loupe_trainer.parity import measure_parity, random_inputs
 from loupe_trainer.plan import Plan
@@ -42,12 +44,14 @@ class LearntMode(_Strict):
     Attributes:
         part_scores: Of the threshold parts, by part id: the highest frame score.
         parity: Largest errors of the graph against the network.
+        half: What was found of the FP16 graph.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     part_scores: dict[str, float]
     parity: dict[str, float]
+    half: HalfProof = HalfProof(refused=OLD_RUN)
 
 
 class Learnt(_Strict):
@@ -57,9 +61,9 @@ class Learnt(_Strict):
     backbone: Backbone | None
 
 
-def graph_name(mode: Mode) -> str:
-    """Name a mode's reference graph, in the run as in the bundle."""
-    return f"{mode}.fp32.onnx"
+def graph_name(mode: Mode, precision: Precision = "fp32") -> str:
+    """Name a mode's graph, in the run as in the bundle; `fp32` is the reference."""
+    return f"{mode}.{precision}.onnx"
 
 
 def learn(plan: Plan, samples: Samples, run: RunFolder, progress: Progress) -> Learnt:
@@ -89,8 +93,8 @@ def learn(plan: Plan, samples: Samples, run: RunFolder, progress: Progress) -> L
         for mode, view in plan.views.modes.items():
             calibration = samples.of_mode(plan.split.threshold, mode, view.preprocess.tensors)
             with naming(mode):
-                graph = making / graph_name(mode)
-                modes[mode] = _measure(detectors[mode], calibration, graph, plan, progress)
+                graphs = making / graph_name(mode), making / graph_name(mode, "fp16")
+                modes[mode] = _measure(detectors[mode], calibration, graphs, plan, progress)
         learnt = Learnt(modes=modes, backbone=plan.method.backbone)
         if "rgb" in fitted.arrays:
             crops = (np.asarray(s["rgb"], dtype=np.uint8) for s in fitted)
@@ -103,17 +107,28 @@ def learn(plan: Plan, samples: Samples, run: RunFolder, progress: Progress) -> L
 
 
 def _measure(
-    detector: Detector, calibration: Samples, graph: Path, plan: Plan, progress: Progress
-) -> LearntMode:
-    """Export a mode's network, score the threshold parts with the graph, hold it against both."""
-    first = calibration[0]
+    detector: Detector, calibration: Samples, graphs: tuple[Path, Path], plan: Plan,
+    progress: Progress,
+) -> LearntMode:  # fmt: skip
+    """Export a mode's network, score the threshold parts with the graph, hold it against both.
+
+    Then the same network in FP16, which is proved or left out.
+    """
+    first, (graph, half) = calibration[0], graphs
     inputs, outputs = export_onnx(detector, first, graph)
     with Scorer(graph, inputs, outputs) as scorer:
-        part_scores = _score_parts(calibration, scorer, progress)
+        frame_scores = _score_frames(calibration, scorer, progress)
+        part_scores = _by_part(calibration, frame_scores)
         some = (calibration[i] for i in _spread(len(calibration)))
         tried = chain(some, random_inputs(first, plan.recipe.seed))
         parity = measure_parity(detector, scorer, tried, sorted(part_scores.values()))
-    return LearntMode(inputs=inputs, outputs=outputs, part_scores=part_scores, parity=parity)
+    frames = [calibration[i] for i in frames_to_try(frame_scores)]
+    unit = score_unit(sorted(part_scores.values()))
+    trial = Trial(graph, half, inputs, outputs, frames, unit, plan.recipe.seed)
+    return LearntMode(
+        inputs=inputs, outputs=outputs, part_scores=part_scores, parity=parity,
+        half=prove_half(detector, trial, progress),
+    )  # fmt: skip
 
 
 def read_learnt(run: RunFolder) -> Learnt:
@@ -132,12 +147,15 @@ def read_learnt(run: RunFolder) -> Learnt:
         ) from error
 
 
-def _score_parts(samples: Samples, scorer: Scorer, progress: Progress) -> Mapping[str, float]:
-    """Score every frame; a part counts once, by its highest."""
+def _score_frames(samples: Samples, scorer: Scorer, progress: Progress) -> list[float]:
+    shown = tracked(progress, samples, "scoring the threshold parts", len(samples))
+    return [scorer.answer(tensors).score for tensors in shown]
+
+
+def _by_part(samples: Samples, frame_scores: Sequence[float]) -> dict[str, float]:
+    """Let a part count once, by its highest score."""
     scores: dict[str, float] = {}
-    pairs = zip(samples.items, samples, strict=True)
-    for item, tensors in tracked(progress, pairs, "scoring the threshold parts", len(samples)):
-        score = scorer.answer(tensors).score
+    for item, score in zip(samples.items, frame_scores, strict=True):
         scores[item.part_id] = max(score, scores.get(item.part_id, score))
     return scores
 

@@ -33,6 +33,13 @@ class KeepsFloat32(nn.Module):
         return self
 
 
+@torch.no_grad()
+def scale_weights(layer: nn.Module, gain: float) -> None:
+    """Scale a layer's own weights and biases, and with them what it says."""
+    for values in layer.parameters(recurse=False):
+        values.mul_(gain)
+
+
 class StaysFloat32(nn.Module):
     """A module that keeps all its float32 values, and those of what it holds, through `half()`."""
 

@@ -18,8 +18,9 @@ from loupe_trainer.errors import DataError, RunError
 from loupe_trainer.evaluate import Exam
 from loupe_trainer.evaluating import evaluate_into
 from loupe_trainer.golden import MARGIN_TOLERANCES, GoldenFrame, GoldenRule, choose_golden
+from loupe_trainer.half_variant import examine_half
 from loupe_trainer.learn import Learnt, LearntMode, graph_name, learn, read_learnt
-from loupe_trainer.parity import TOLERANCE
+from loupe_trainer.parity import HALF_LEAST_RELATIVE, HALF_TOLERANCE
 from loupe_trainer.places import require_folder
 from loupe_trainer.plan import Plan, make_plan
 from loupe_trainer.progress import Progress
@@ -123,12 +124,18 @@ def _measured(plan: Plan, run: RunFolder, mode: Mode, learnt: LearntMode) -> Mea
     promise = plan.recipe.threshold
     scores = sorted(learnt.part_scores.values())
     threshold = choose_threshold(scores, promise.promised(len(scores)), promise.confidence)
-    graph = run.export / graph_name(mode)
+    graph, half = run.export / graph_name(mode), run.export / graph_name(mode, "fp16")
+    unit = score_unit(scores)
     with Scorer(graph, learnt.inputs, learnt.outputs) as scorer:
-        margin = MARGIN_TOLERANCES * TOLERANCE * score_unit(scores)
+        # Of the widest variant, so that the same frames prove them all.
+        tolerance = max(HALF_TOLERANCE * unit, HALF_LEAST_RELATIVE * abs(threshold.value))
+        margin = MARGIN_TOLERANCES * tolerance
         rule = GoldenRule(plan.views.modes[mode], scorer, threshold.value, margin)
         golden = _golden(plan, rule)
-    return Measured(graph, learnt.inputs, learnt.outputs, threshold, scores, learnt.parity, golden)
+        variant = examine_half(plan, learnt, (graph, half), rule, golden, unit)
+    return Measured(
+        graph, learnt.inputs, learnt.outputs, threshold, scores, learnt.parity, golden, variant
+    )
 
 
 def _require_new(out: Path) -> None:

@@ -8,10 +8,10 @@ of the graph is cast to; and so does what sees metres.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_trainer.encoders.float32_parts import Activation, Norm, attend
+from loupe_trainer.precision import StaysFloat32
 
 MLP_RATIO = 4
 POSITION_HIDDEN = 128
@@ -51,7 +51,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a LayerNorm and beside a shortcut; no DropPath."""
+    """Attention and MLP, each behind a LayerNorm and beside a shortcut; no DropPath.
+
+    The shortcut is float32: tokens of one part have much in common, and differ by little.
+    """
 
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
@@ -61,9 +64,10 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Take (B, G, width) and give the same shape."""
-        x = x + self.attn(self.norm1(x).to(x.dtype))
-        y: Tensor = x + self.mlp(self.norm2(x).to(x.dtype))
+        """Take (B, G, width) and give the same shape, float32."""
+        dtype = self.mlp.fc1.weight.dtype
+        x = x.float() + self.attn(self.norm1(x).to(dtype)).float()
+        y: Tensor = x + self.mlp(self.norm2(x).to(dtype)).float()
         return y
 
 
@@ -83,22 +87,20 @@ class Blocks(nn.Module):
         return said
 
 
-class PositionMlp(nn.Sequential):
-    """Turns a centre (…, 3) into a position (…, width); its first layer works in float32."""
+class PositionMlp(StaysFloat32, nn.Sequential):
+    """Turns a centre (…, 3) into a position (…, width), float32: it sees metres, and is small."""
 
     def __init__(self, width: int) -> None:
         super().__init__(
-            _MetresLinear(3, POSITION_HIDDEN), Activation(), nn.Linear(POSITION_HIDDEN, width)
+            nn.Linear(3, POSITION_HIDDEN), Activation(), nn.Linear(POSITION_HIDDEN, width)
         )
 
-
-class _MetresLinear(nn.Linear):
-    """Takes float32, whatever the dtype of its weights is, and gives that."""
-
     def forward(self, metres: Tensor) -> Tensor:
-        """Give (…, out)."""
-        weight, bias = self.weight.float(), self.bias.float()
-        return nnf.linear(metres.float(), weight, bias).to(self.weight.dtype)
+        """Give (…, width)."""
+        position = metres.float()
+        for layer in self:
+            position = layer(position)
+        return position
 
 
 def initialise(network: nn.Module) -> None:

@@ -81,6 +81,10 @@ class PointEncoder(KeepsFloat32):
         self.mean.copy_(groups.mean(dim=0))
         self.deviation.copy_((groups - groups.mean(dim=0)).square().mean().sqrt().clamp(min=LEAST))
 
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+        self.deviation.div_(gain)
+
     def forward(
         self, groups: Tensor, centres: Tensor, nn_index: Tensor, nn_weight: Tensor
     ) -> Tensor:

@@ -48,10 +48,15 @@ class GroupNet(nn.Module):
 class FrozenGroupNet(KeepsFloat32):
     """The cheap form, for evaluation only; weights are taken over once.
 
-    The layer that sees metres, and statistics of a frame, are float32 in a `half()` copy, too.
+    In a `half()` copy the layer that sees metres, biases, and statistics of a frame are float32. A
+    group is small beside what the biases make of its centre, and FP16 has few digits for a small
+    difference of large numbers. So what the biases alone give is taken off in front of each FP16
+    product, and what the product would have made of it is in the next bias.
     """
 
-    float32_buffers = ("first", "first_bias")
+    float32_buffers = (
+        "first", "first_bias", "first_floor", "third_bias", "third_floor", "last_bias"
+    )  # fmt: skip
 
     def __init__(self, plain: GroupNet, norm: Norm) -> None:
         super().__init__()
@@ -70,37 +75,56 @@ class FrozenGroupNet(KeepsFloat32):
             "first_bias": _bias(conv1),
             "third_bias": _bias(conv3) + (of_whole + of_point) @ _bias(conv2),
             "last_bias": _bias(conv4),
+            "first_floor": torch.zeros(len(_bias(conv1))).double(),
+            "third_floor": torch.zeros(len(_bias(conv3))).double(),
         }
         made = weights | biases
         if norm == "running":
             _fold(made, norm1, ("first",), "first_bias")
             _fold(made, norm3, ("third", "whole"), "third_bias")
+            _about_the_centre(made)
         for name, value in made.items():
             self.register_buffer(name, value.detach().float().contiguous())
         self.norms = nn.ModuleList([_FrameNorm(norm1), _FrameNorm(norm3)] * (norm == "frame"))
 
     first: Tensor
     first_bias: Tensor
+    first_floor: Tensor
     local: Tensor
     third: Tensor
     third_bias: Tensor
+    third_floor: Tensor
     whole: Tensor
     last: Tensor
     last_bias: Tensor
 
     def forward(self, groups: Tensor) -> Tensor:
-        """Take (B, G, M, 3) and give (B, G, width)."""
+        """Take (B, G, M, 3) and give (B, G, width) float32."""
         dtype = self.local.dtype
         hidden = nnf.linear(groups.float(), self.first, self.first_bias)
         if self.norms:
             hidden = self.norms[0](hidden)
-        hidden = hidden.relu().to(dtype)
+        hidden = torch.maximum(hidden, self.first_floor).to(dtype)
         whole = nnf.linear(hidden, self.local).amax(2, keepdim=True)
-        beside = nnf.linear(whole, self.whole, self.third_bias)
-        described = nnf.linear(hidden, self.third) + beside
+        beside = nnf.linear(whole, self.whole).float() + self.third_bias
+        described = nnf.linear(hidden, self.third).float() + beside
         if self.norms:
             described = self.norms[1](described)
-        return nnf.linear(described.relu().to(dtype), self.last).amax(2) + self.last_bias
+        described = torch.maximum(described, self.third_floor).to(dtype)
+        return nnf.linear(described, self.last).amax(2).float() + self.last_bias
+
+
+def _about_the_centre(made: dict[str, Tensor]) -> None:
+    """Make both activations 0 at a group's centre; changes `made`.
+
+    max(x, 0) less max(b, 0), for x = W p + b, is max(W p + b - max(b, 0), -max(b, 0)).
+    """
+    rest = made["first_bias"].relu()
+    made["third_bias"] += made["whole"] @ (made["local"] @ rest) + made["third"] @ rest
+    made["first_bias"], made["first_floor"] = made["first_bias"] - rest, -rest
+    rest = made["third_bias"].relu()
+    made["last_bias"] += made["last"] @ rest
+    made["third_bias"], made["third_floor"] = made["third_bias"] - rest, -rest
 
 
 class _FrameNorm(KeepsFloat32):

@@ -72,6 +72,11 @@ class SurfaceEncoder(KeepsFloat32):
     fine_columns: Tensor
     float32_buffers = ("mean", "spread", "rows", "columns", "fine_rows", "fine_columns")
 
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+        self.spread.mul_(gain)
+        self.mean.mul_(gain)
+
     def forward(self, xyz: Tensor, valid: Tensor) -> Tensor:
         """Describe a cloud.
 

@@ -14,6 +14,7 @@ from loupe_models.manifest import Backbone
 from loupe_trainer.encoders.float32_parts import Norm
 from loupe_trainer.encoders.vit_blocks import Block
 from loupe_trainer.encoders.vit_spec import VitSpec
+from loupe_trainer.precision import scale_weights
 from loupe_trainer.teachers.normalise import Normalise
 
 INITIAL_SPREAD = 0.02
@@ -55,6 +56,10 @@ class Vit(nn.Module):
         """
         patches = self.tokens(picture)[:, self.spec.n_prefix :]
         return patches.transpose(1, 2).reshape(-1, self.channels, *self.spec.grid_hw)
+
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+        scale_weights(self.norm, gain)
 
     def tokens(self, picture: Tensor) -> Tensor:
         """Give all tokens after the last norm, (B, tokens, C): class, registers, patches by row."""

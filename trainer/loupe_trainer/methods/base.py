@@ -27,6 +27,12 @@ class Detector(nn.Module):
     `anomaly_map`, float32 (1, 1, H, W), and `image_score`, float32 (1,).
     """
 
+    def amplify(self, gain: float) -> None:
+        """Make its features so many times as large, to see what FP16 would do with foreign ones.
+
+        Features are what its encoders hand on to be judged. A detector without encoders has none.
+        """
+
 
 class Method(Protocol):
     """One way of telling defects from good parts, opened for the modes that a recipe asks for.

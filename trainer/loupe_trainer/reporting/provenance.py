@@ -10,7 +10,7 @@ import numpy as np
 
 from loupe_edge.machine import describe_machine
 from loupe_models.bundle import Bundle
-from loupe_models.manifest import Backbone
+from loupe_models.manifest import Backbone, ModeManifest
 from loupe_models.threshold import Threshold
 from loupe_trainer.evaluate import Evaluation, Exam
 from loupe_trainer.reporting.words import table, text
@@ -56,6 +56,11 @@ def provenance(bundle: Bundle, modes: Sequence[str], exam: Exam) -> str:
             for mode in modes
             for t in [bundle.mode(mode).threshold]
         ),
+        *(
+            ["FP16 graph" if len(modes) == 1 else f"FP16 graph of {text(mode)}", _half(found)]
+            for mode in modes
+            for found in [bundle.mode(mode)]
+        ),
         ["evaluated", f"{datetime.now(timezone.utc):%Y-%m-%d} by loupe {text(code_version())}"],
         ["recipe", f"<small><code>{text(_recipe(origin.config))}</code></small>"],
     ]
@@ -68,6 +73,25 @@ def _evidence(threshold: Threshold) -> str:
         f"{threshold.n_parts} good parts, for at most {threshold.false_reject_rate:.3g} at "
         f"{threshold.confidence:.3g} confidence"
     )
+
+
+def _half(mode: ModeManifest) -> str:
+    variant = mode.variants.get("fp16")
+    if variant is None:
+        return text(f"none: {mode.refused.get('fp16', 'this bundle was made without one')}")
+    told = variant.parity
+    return (
+        f"99 % of {told['n_inputs']:.0f} scores within {told['image_score']:.2g} of the good "
+        f"parts' spread, with true rounding within {told['true_rounding']:.2g}; largest number "
+        f"{told['largest_fp16']:,.0f} of 65,504; image AUROC {_loss(told)}"
+    )
+
+
+def _loss(told: Mapping[str, float]) -> str:
+    if "auroc_loss" not in told:
+        return "not compared: no defects, or no good parts, are held out"
+    n_good, n_defects = told["n_ranked_good"], told["n_ranked_defects"]
+    return f"lower by {told['auroc_loss']:.4f} over {n_good:.0f} good and {n_defects:.0f} defective"
 
 
 def _quantiles(values_us: Sequence[int]) -> list[str]:

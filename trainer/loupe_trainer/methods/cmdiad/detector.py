@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
@@ -15,6 +16,13 @@ from loupe_trainer.methods.cmdiad.hallucination import (
     colour_picture,
 )
 from loupe_trainer.methods.cmdiad.judge import Judge
+
+
+class Speaker(Protocol):
+    """What gives tokens."""
+
+    def amplify(self, gain: float) -> None:
+        """Scale them."""
 
 
 class CmdiadDetector(Detector):
@@ -30,6 +38,15 @@ class CmdiadDetector(Detector):
         """Give anomaly map (1, 1, H, W) and image score (1,)."""
         answer: tuple[Tensor, Tensor] = self.judge(self.kinds(*tensors))
         return answer
+
+    def amplify(self, gain: float) -> None:
+        """Scale what encoders say, and what a hallucination says in another's stead."""
+        for encoder in self.speakers():
+            encoder.amplify(gain)
+
+    @abstractmethod
+    def speakers(self) -> Sequence[Speaker]:
+        """Give whoever makes tokens."""
 
     @abstractmethod
     def kinds(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -50,6 +67,11 @@ class RgbDetector(CmdiadDetector):
     ) -> None:
         super().__init__()
         self.encoder, self.hallucination, self.judge = encoder, hallucination, judge
+
+    def speakers(self) -> Sequence[Speaker]:
+        """Give the encoder, and the hallucination where there is one."""
+        more = [] if self.hallucination is None else [self.hallucination]
+        return [cast("Speaker", self.encoder), *more]
 
     def kinds(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Take `rgb`, uint8 (1, H, W, 3)."""
@@ -80,6 +102,10 @@ class DepthDetector(CmdiadDetector):
         self.encoder, self.hallucination, self.judge = encoder, hallucination, judge
         self.takes = tuple(takes)
 
+    def speakers(self) -> Sequence[Speaker]:
+        """Give the encoder, and the hallucination where there is one."""
+        return [self.encoder, *([] if self.hallucination is None else [self.hallucination])]
+
     def kinds(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Take the tensors that `takes` names."""
         named = dict(zip(self.takes, tensors, strict=True))
@@ -96,6 +122,10 @@ class RgbdDetector(CmdiadDetector):
     def __init__(self, rgb_encoder: nn.Module, depth_encoder: DepthEncoder, judge: Judge) -> None:
         super().__init__()
         self.rgb_encoder, self.depth_encoder, self.judge = rgb_encoder, depth_encoder, judge
+
+    def speakers(self) -> Sequence[Speaker]:
+        """Give both encoders."""
+        return cast("Speaker", self.rgb_encoder), self.depth_encoder
 
     def kinds(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Take `rgb`, then what the depth encoder takes."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from loupe_trainer.encoders.vit import Vit
 from loupe_trainer.methods.cmdiad.hallucination_f2f import FeatureToFeature
 from loupe_trainer.methods.cmdiad.hallucination_f2i import FeatureToInput
 from loupe_trainer.methods.cmdiad.hallucination_i2f import InputToFeature
+from loupe_trainer.precision import scale_weights
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 
 Kind = Literal["f2f", "f2i", "i2f", "none"]
@@ -30,6 +32,10 @@ class Hallucination(nn.Module, ABC):
         self.network = network
 
     @abstractmethod
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+
+    @abstractmethod
     def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:
         """Give the other modality's tokens, (B, C', h', w') float32.
 
@@ -44,6 +50,10 @@ class FromFeatures(Hallucination):
     """F2F: token by token."""
 
     network: FeatureToFeature
+
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+        scale_weights(self.network.last, gain)
 
     def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:  # noqa: ARG002
         """Give one token for each of the main modality's, on its grid."""
@@ -64,6 +74,10 @@ class FromInput(Hallucination):
     def __init__(self, network: InputToFeature, normalisation: nn.Module | None) -> None:
         super().__init__(network)
         self.normalisation = nn.Identity() if normalisation is None else normalisation
+
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+        scale_weights(self.network.last, gain)
 
     def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:  # noqa: ARG002
         """Give tokens at a quarter of the input's size."""
@@ -87,6 +101,10 @@ class ThroughColour(Hallucination):
         super().__init__(network)
         self.encoder = encoder
         self.normalisation = ImageNetNormalise()
+
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+        cast("Vit", self.encoder).amplify(gain)
 
     def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:  # noqa: ARG002
         """Give what the encoder says of the painted picture."""

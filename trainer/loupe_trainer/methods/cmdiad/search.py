@@ -26,7 +26,7 @@ DEFAULT_SHORTLIST: Final = 8
 N_SQUARES: Final = 4  # columns beside the rows
 MAX_RANKS: Final = 2**24  # of queries times rows at once: 67 MB in float32
 LARGEST_NORM: Final = 64.0  # of the rows as they are held: |y|^2/2 is at most 2048
-FARTHEST_UNSCALED: Final = 256.0  # |s q| is at most this, so |s qy| at most 16,384
+FARTHEST_UNSCALED: Final = 128.0  # |s q| is at most this, so |s qy| at most 8,192
 
 
 class NearestRow(KeepsFloat32):

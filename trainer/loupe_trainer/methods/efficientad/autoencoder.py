@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch.nn.functional as nnf
 from torch import Tensor, nn
@@ -71,6 +72,11 @@ class Autoencoder(nn.Module):
             nn.Conv2d(wide, wide, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(wide, shape.feature_channels, 3, padding=1),
         )  # fmt: skip
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """What gives the features."""
+        return cast("nn.Conv2d", self.head[-1])
 
     def forward(self, picture: Tensor) -> Tensor:
         """Predict what the teacher says of (B, 3, H, W)."""

@@ -11,6 +11,7 @@ from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
 from loupe_trainer.methods.efficientad.losses import squared_distance_map
 from loupe_trainer.methods.efficientad.tiling import Tiling
 from loupe_trainer.methods.map_scale import MapScale
+from loupe_trainer.precision import scale_weights
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pdn import STRIDE_PX, Pdn
 
@@ -62,6 +63,11 @@ class EfficientAdDetector(Detector):
         blanked = self.area.blank(fused)
         anomaly_map = nnf.interpolate(blanked, scale_factor=STRIDE_PX, mode="bilinear")
         return anomaly_map, self.area.score(fused, anomaly_map)
+
+    def amplify(self, gain: float) -> None:
+        """Scale what teacher, student and autoencoder say, by their last layers."""
+        for last in (self.teacher.last, self.student.last, self.autoencoder.last):
+            scale_weights(last, gain)
 
     def raw_maps(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Give both maps before any scale, (1, 1, H/4 - 8, W/4 - 8) float32.
