@@ -50,7 +50,7 @@ say "installing Loupe [$extras] into $venv (some minutes the first time: up to 2
 while read -r name wheels; do
     rm -rf "$venv/bindings/$name"
     # shellcheck disable=SC2086  # a list of wheels
-    "$venv/bin/python" -m pip install -q --no-deps --target "$venv/bindings/$name" $wheels || {
+    "$venv/bin/python" -m pip install -q --no-deps --target "$venv/bindings/$name" $wheels </dev/null || {
         rm -rf "$venv/bindings/$name"
         say "no $wheels for this machine: what tests hold against it stays UNPROVED here"
     }

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-ENGINES = ("tensorrt-10.14", "tensorrt-11.4")
+ENGINES = ("tensorrt-10.3", "tensorrt-10.14", "tensorrt-11.4")
 LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
 UNDEFINED = (
     "createInferBuilder_INTERNAL", "createInferRuntime_INTERNAL", "createInferRefitter_INTERNAL",
@@ -31,8 +31,7 @@ UNDEFINED = (
     "getBuilderPluginRegistry", "getPluginRegistry", "getNvOnnxParserVersion",
     "initLibNvInferPlugins",
 )  # fmt: skip
-PROBED = {"tensorrt-10.14": "tensorrt_bindings", "tensorrt-11.4": "tensorrt_bindings",
-          "cuda-python": "cuda.bindings.runtime"}  # fmt: skip
+PROBED = dict.fromkeys(ENGINES, "tensorrt_bindings") | {"cuda-python": "cuda.bindings.runtime"}
 
 # What our code asks of objects, which cannot be read off an expression as `trt.Builder` can.
 TENSORRT_MEMBERS = {
@@ -286,7 +285,7 @@ print(building._network_flags())
 """
 
 
-@pytest.mark.parametrize(("name", "flags"), [("tensorrt-10.14", 2), ("tensorrt-11.4", 1)])
+@pytest.mark.parametrize(("name", "flags"), [*zip(ENGINES, (2, 2, 1), strict=True)])
 def test_our_classes_stand_on_the_real_ones(
     run_with: Callable[..., subprocess.CompletedProcess[str]], name: str, flags: int
 ) -> None:

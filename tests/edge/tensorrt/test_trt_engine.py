@@ -68,7 +68,7 @@ def test_everything_is_freed_once_in_order_in_the_same_thread(
     assert nvidia.gpu.asked[before:] == [
         "free execution context", "free engine", "free runtime",
         *["free device", "free host"] * n_tensors,
-        "pop", "detach",
+        "pop",
     ]  # fmt: skip
     assert nvidia.gpu.stack == []
     assert nvidia.gpu.threads == {threading.get_ident()}

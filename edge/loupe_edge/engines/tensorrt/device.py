@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,10 +56,9 @@ class PrimaryContext:
 
     def __init__(self) -> None:
         with cuda_explained("the GPU cannot be used"):
-            cuda.init()
+            self._context = _retained()
             device = cuda.Device(ORDINAL)
             self.is_integrated = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
-            self._context = device.retain_primary_context()
             self._context.push()
 
     def is_lost(self) -> bool:
@@ -69,12 +70,25 @@ class PrimaryContext:
         return False
 
     def close(self) -> None:
-        """Give the context back."""
+        """Make current again what was so before."""
         try:
             self._context.pop()
-            self._context.detach()
         except cuda.Error as error:  # of a context that is lost; the process is about to end
             log.warning("the GPU's context cannot be given back: %s", error)
+
+
+@lru_cache(maxsize=1)
+def _retained() -> cuda.Context:
+    """Retain the primary context once, until the process ends.
+
+    PyCUDA's detach makes a context current before it lets go of it, and leaves it so: the next who
+    works in this thread would work in a context that is gone. Left to its destructor, PyCUDA calls
+    the driver as if the context were a private one.
+    """
+    cuda.init()
+    context = cuda.Device(ORDINAL).retain_primary_context()
+    atexit.register(context.detach)
+    return context
 
 
 class SharedTensor:

@@ -1,6 +1,6 @@
 """TensorRT's names over ONNX Runtime: a plan is the graph itself, with a mark before it.
 
-Every name and parameter is held against the real bindings of 10.14 and 11.4 by
+Every name and parameter is held against the real bindings by
 test_conformance.py. It does nothing that Loupe does not ask for.
 """
 

@@ -100,7 +100,7 @@ class Context:
         GPU.stack.pop()
 
     def detach(self) -> None:
-        _ask("detach")
+        GPU.asked.append("detach")
 
     @staticmethod
     def synchronize() -> None:
