@@ -95,7 +95,9 @@ class Pipeline:
     def _run_stop(self) -> None:
         """Halt a player first: one that still plays while its pipeline goes crashes the process.
 
-        It must have begun before it can be halted: `resume` after `pause` would undo it.
+        It must have begun before it can be halted: `resume` after `pause` would undo it. Halting
+        it once more waits for what stopping asked of it: a player that is freed before it has
+        dropped its streams crashes the process too.
         """
         if self._playback is not None:
             if self._resuming is not None:
@@ -104,6 +106,8 @@ class Pipeline:
             halting.start()
             self._read_beside(halting)
         self._pipeline.stop()
+        if self._playback is not None:
+            self._playback.pause()
 
     def _read_beside(self, thread: threading.Thread) -> None:
         """Wait for a call into the player, which in turn waits up to 10 s for whoever reads."""

@@ -178,7 +178,11 @@ class Sensors:
             return
 
     def _run_stop(self) -> None:
-        """Halt a player first: one that still plays while its sensors go crashes the process."""
+        """Halt a player first: one that still plays while its sensors go crashes the process.
+
+        And once more at the end: closing a sensor only asks the player to drop its stream, and a
+        player that is freed before it did crashes the process as well. Halting waits for it.
+        """
         if self._resuming is not None:
             self._resuming.join()
         if self._playback is not None:
@@ -187,6 +191,8 @@ class Sensors:
             sensor.stop()
             sensor.close()
         self._open = []
+        if self._playback is not None:
+            self._playback.pause()
         while not self._images.empty():
             self._drop_oldest()
         self._playback = None
