@@ -125,10 +125,11 @@ def _compare(
     scores = inspector.contract.calibration_scores
     error = float(score_error(found.score, golden.image_score, scores))
     if found.decision != golden.decision or not error <= tolerance:
+        instead = "" if inspector.variant == "fp32" else "; its variant fp32 may do"
         raise ProofError(
             f"{name}: this device says {found.decision} {found.score:.5f}, the trainer said "
             f"{golden.decision} {golden.image_score:.5f} (error {error:.2g}, at most "
-            f"{tolerance:.2g}): do not use this bundle with this engine on this device"
+            f"{tolerance:.2g}): do not use this bundle with this engine on this device{instead}"
         )
     return error
 
