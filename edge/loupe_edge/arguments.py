@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loupe_calibration.errors import BadInputError
-from loupe_edge.machine import MAX_THREADS
+from loupe_edge.machine import MAX_THREADS, version
 
 if TYPE_CHECKING:
     from loupe_edge.engines import EngineKind
@@ -19,10 +19,25 @@ ENGINES: tuple[EngineKind, ...] = ("onnxruntime", "openvino", "tensorrt")
 VARIANTS: tuple[Precision, ...] = ("fp32", "fp16")
 MODES: tuple[ModeName, ...] = ("rgb", "depth", "rgbd")
 
+
+def say_version(is_asked: bool) -> None:
+    """Print the version and leave, where it is asked for."""
+    if is_asked:
+        typer.echo(f"loupe {version('loupe')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=say_version, is_eager=True, help="Say it and exit.")
+]
 Bundle = Annotated[Path, typer.Option("--bundle", help="Folder with the bundle's manifest.json.")]
 Mode = Annotated[
     str | None,
     typer.Option(help="rgb, depth or rgbd; needed only where the bundle serves several."),
+]
+Engine = Annotated[str, typer.Option(help="onnxruntime, openvino or tensorrt.")]
+Variant = Annotated[
+    str | None, typer.Option(help="fp32 or fp16; left out, fp16 for tensorrt and fp32 otherwise.")
 ]
 Threads = Annotated[
     int, typer.Option(min=1, max=MAX_THREADS, help="CPU threads one inference may use.")
@@ -42,30 +57,20 @@ def as_mode(said: str | None) -> ModeName | None:
     return modes[said]
 
 
-def as_engine(said: str) -> EngineKind:
-    """Read --engine.
+def as_engine(engine: str, variant: str | None) -> tuple[EngineKind, Precision]:
+    """Read --engine and --variant; a variant left out is what the engine is for.
 
     Raises:
-        BadInputError: There is no such engine.
+        BadInputError: There is no such engine or variant.
     """
     kinds: dict[str, EngineKind] = {kind: kind for kind in ENGINES}
-    if said not in kinds:
-        raise BadInputError(f"--engine {said}: give {', '.join(kinds)}")
-    return kinds[said]
-
-
-def as_variant(said: str | None, engine: EngineKind) -> Precision:
-    """Read --variant; left out, it is what the engine is for.
-
-    Raises:
-        BadInputError: There is no such variant.
-    """
-    if said is None:
-        return "fp16" if engine == "tensorrt" else "fp32"
+    if engine not in kinds:
+        raise BadInputError(f"--engine {engine}: give {', '.join(kinds)}")
     variants: dict[str, Precision] = {name: name for name in VARIANTS}
-    if said not in variants:
-        raise BadInputError(f"--variant {said}: give {', '.join(variants)}")
-    return variants[said]
+    named = variant or ("fp16" if engine == "tensorrt" else "fp32")
+    if named not in variants:
+        raise BadInputError(f"--variant {named}: give {', '.join(variants)}")
+    return kinds[engine], variants[named]
 
 
 def as_streams(said: str) -> tuple[str, ...]:

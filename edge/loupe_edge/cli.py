@@ -22,15 +22,16 @@ from loupe_calibration.os_errors import explained
 from loupe_edge.arguments import (
     AsJson,
     Bundle,
+    Engine,
     Mode,
     Threads,
+    Variant,
+    Version,
     as_engine,
     as_mode,
     as_parts,
     as_streams,
-    as_variant,
 )
-from loupe_edge.machine import version
 
 app = typer.Typer(
     name="loupe-edge",
@@ -58,20 +59,8 @@ def main() -> None:
         sys.exit(told.exit_status)
 
 
-def _say_version(is_asked: bool) -> None:
-    if is_asked:
-        typer.echo(f"loupe {version('loupe')}")
-        raise typer.Exit
-
-
 @app.callback()
-def _root(
-    _: Annotated[
-        bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Say it and exit."),
-    ] = False,
-) -> None:
-    pass
+def _root(_: Version = False) -> None: ...
 
 
 @app.command(rich_help_panel=STATION)
@@ -356,10 +345,8 @@ def bench(  # noqa: PLR0913  (as many as there are options)
         Path | None, typer.Option(help="A .db3; the bundle's golden frames by default.")
     ] = None,
     mode: Mode = None,
-    engine: Annotated[str, typer.Option(help="onnxruntime, openvino or tensorrt.")] = "onnxruntime",
-    variant: Annotated[
-        str | None, typer.Option(help="fp32 or fp16; fp16 for tensorrt by default.")
-    ] = None,
+    engine: Engine = "onnxruntime",
+    variant: Variant = None,
     frames: Annotated[int, typer.Option(min=1, max=1_000_000, help="Frames to time.")] = 200,
     warm_up: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="Frames before them, not counted.")
@@ -377,8 +364,7 @@ def bench(  # noqa: PLR0913  (as many as there are options)
     from loupe_edge.bench import BenchRequest, bench_table
     from loupe_edge.bench import bench as run_bench
 
-    kind = as_engine(engine)
-    precision = as_variant(variant, kind)
+    kind, precision = as_engine(engine, variant)
     request = BenchRequest(
         bundle, recording, as_mode(mode), precision, kind, threads, frames, warm_up
     )
