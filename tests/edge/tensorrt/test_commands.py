@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_check_proves_a_station_on_tensorrt(
     assert "rgb fp16, tensorrt" in told.out
     assert "2 golden frames agree" in " ".join(told.out.split())
     assert len(list((tmp_path / "plans" / "plans").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_bench_times_tensorrt(call: Call, typed_bundle: Bundle) -> None:
+    words = ("--mode", "rgb", "--engine", "tensorrt", "--frames", "4", "--warm-up", "1", "--json")
+    told = call("bench", str(typed_bundle.path), *words)
+    assert told.status == 0, told.err
+    document = json.loads(told.out)
+    assert "tensorrt fp16" in document["row"]
+    assert document["n_inspected"] == 4
 
 
 def export(
