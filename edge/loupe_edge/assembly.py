@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.capture import Ladder
 from loupe_edge.clerk import Clerk
-from loupe_edge.engines import open_engine
 from loupe_edge.evidence import EvidenceFolder
 from loupe_edge.failover import FailoverInspector
 from loupe_edge.health import STALL_S, Health
@@ -18,8 +17,8 @@ from loupe_edge.inspector import Inspector
 from loupe_edge.journal import JsonlJournal, last_epoch
 from loupe_edge.metrics import Metrics
 from loupe_edge.overlays import MapScale
-from loupe_edge.proof import prove
 from loupe_edge.protocols import Camera, FrameInspector, Publisher
+from loupe_edge.proved import open_proved
 from loupe_edge.publisher import ZmqPublisher
 from loupe_edge.service import Service
 from loupe_edge.station import Station
@@ -141,21 +140,17 @@ def open_inspectors(station: Station, bundle: Bundle, stack: ExitStack) -> dict[
 
 
 def _open_mode(station: Station, bundle: Bundle, mode: Mode, stack: ExitStack) -> Inspector:
-    variant = station.engine.variant
-    engine = open_engine(
-        bundle, mode, variant, station.engine.threads, station.engine.kind, station.engine.cache
-    )
-    stack.callback(engine.close)
-    prove(bundle, mode, engine, variant)
+    proved = stack.enter_context(open_proved(bundle, mode, station.engine))
     return Inspector(
         bundle,
         mode,
-        engine,
+        proved.engine,
         gate=station.gate_of(mode),
         threshold=station.threshold_of(mode),
         belt_from_camera=station.belt_from_camera(),
         min_depth_valid=station.limits.min_depth_valid,
-        variant=variant,
+        variant=station.engine.variant,
+        preprocess=proved.preprocess,
     )
 
 

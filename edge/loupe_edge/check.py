@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from loupe_edge.engines import open_engine
 from loupe_edge.places import check_places, told_of
-from loupe_edge.proof import ProofReport, prove
+from loupe_edge.proof import ProofReport
+from loupe_edge.proved import open_proved
 from loupe_edge.station import Station, load_station
 from loupe_edge.station_fit import check_fit
 from loupe_models.bundle import Bundle, load_bundle
@@ -54,14 +54,8 @@ def check(path: Path) -> Checked:
 
 
 def _proof(station: Station, bundle: Bundle, mode: Mode) -> ProofReport:
-    settings = station.engine
-    engine = open_engine(
-        bundle, mode, settings.variant, settings.threads, settings.kind, settings.cache
-    )
-    try:
-        return prove(bundle, mode, engine, settings.variant)
-    finally:
-        engine.close()
+    with open_proved(bundle, mode, station.engine) as proved:
+        return proved.report
 
 
 def checked_table(checked: Checked) -> Table:
@@ -108,7 +102,8 @@ def _lines(checked: Checked) -> list[tuple[str, str]]:
 def _engine_line(station: Station) -> str:
     engine = station.engine
     how = engine.kind if engine.kind == "tensorrt" else f"{engine.kind}, {engine.threads} threads"
-    return f"{station.mode} {engine.variant}, {how}"
+    front = ", preprocessing on the GPU" if engine.front == "gpu" else ""
+    return f"{station.mode} {engine.variant}, {how}{front}"
 
 
 def _proof_line(mode: Mode, proof: ProofReport) -> str:

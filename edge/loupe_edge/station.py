@@ -27,7 +27,7 @@ from loupe_calibration.errors import CalibrationError
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.endpoint import MAX_PORT, port_of
-from loupe_edge.engines import DEFAULT_THREADS, EngineKind
+from loupe_edge.engines import DEFAULT_THREADS, NEEDS_TENSORRT, EngineKind, FrontKind
 from loupe_edge.errors import StationError
 from loupe_edge.failover_settings import FailoverSettings
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
@@ -125,12 +125,14 @@ class EngineSettings(_Settings):
         threads: Of the CPU, for one inference.
         cache: Where TensorRT's plans are kept; by default `$CACHE_DIRECTORY`, which systemd sets,
             or the user's own.
+        front: What makes the graph's tensors. `gpu` runs Loupe's own kernels in TensorRT's context.
     """
 
     kind: EngineKind = "onnxruntime"
     variant: Precision = "fp32"
     threads: int = Field(default=DEFAULT_THREADS, ge=1, le=MAX_THREADS)
     cache: Path | None = None
+    front: FrontKind = "cpu"
 
     @model_validator(mode="before")
     @classmethod
@@ -138,6 +140,13 @@ class EngineSettings(_Settings):
         if isinstance(told, dict) and told.get("kind") == "tensorrt":
             return {"variant": "fp16", **told}
         return told
+
+    @field_validator("front")
+    @classmethod
+    def _on_the_engines_gpu(cls, front: FrontKind, info: ValidationInfo) -> FrontKind:
+        if front == "gpu" and info.data.get("kind", "tensorrt") != "tensorrt":
+            raise ValueError(NEEDS_TENSORRT)
+        return front
 
 
 class ThresholdSettings(_Settings):

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from nvidia_stand_ins import host_library, nvidia, nvidia_kernels
 
 from loupe_edge import cli
+
+__all__ = ["host_library", "nvidia", "nvidia_kernels"]
 
 
 @dataclass(frozen=True)

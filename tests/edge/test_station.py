@@ -70,6 +70,14 @@ def test_an_engine_that_there_is_not_is_refused(tmp_path: Path) -> None:
         load_station(written(tmp_path, LEAST + '[engine]\nkind = "tensorflow"\n'))
 
 
+def test_the_gpu_front_is_for_tensorrt(tmp_path: Path) -> None:
+    chosen = '[engine]\nkind = "{}"\nfront = "gpu"\n'
+    station = load_station(written(tmp_path, LEAST + chosen.format("tensorrt")))
+    assert station.engine.front == "gpu"
+    with pytest.raises(StationError, match=r'engine\.front: .*choose kind = "tensorrt", or front'):
+        load_station(written(tmp_path, LEAST + chosen.format("openvino")))
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = LEAST + '[journal]\npath = "j.jsonl"\n[record]\nfolder = "/var/evidence"\n'
     station = load_station(written(tmp_path, text))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from nvidia_stand_ins import nvidia
 
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
@@ -17,6 +18,8 @@ from loupe_trainer import methods
 from loupe_trainer.methods.base import Detector, Samples
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
+
+__all__ = ["nvidia"]
 
 SIDE = 64
 

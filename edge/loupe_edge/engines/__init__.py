@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from loupe_calibration.errors import BadInputError
 from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.onnxruntime import DEFAULT_THREADS, OnnxRuntimeEngine
+from loupe_edge.inspector import Preprocess
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
 from loupe_models.manifest import ModeManifest
 
-__all__ = ["DEFAULT_THREADS", "EngineKind", "open_engine", "require_tensorrt"]
+__all__ = [
+    "DEFAULT_THREADS",
+    "NEEDS_TENSORRT",
+    "EngineKind",
+    "FrontKind",
+    "open_engine",
+    "open_front",
+    "require_tensorrt",
+]
 
 EngineKind = Literal["onnxruntime", "openvino", "tensorrt"]
+FrontKind = Literal["cpu", "gpu"]
+
+NEEDS_TENSORRT: Final = (
+    'front = "gpu" works in TensorRT\'s context: choose kind = "tensorrt", or front = "cpu"'
+)
 
 
 def open_engine(
@@ -49,6 +63,27 @@ def open_engine(
     if kind == "openvino":
         return _open_openvino(graph, contract, threads, half=variant == "fp16")
     return OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, threads)
+
+
+def open_front(engine: Engine, cache: Path | None = None) -> Preprocess:
+    """Let the GPU that an engine runs on make its tensors too, until the engine is closed.
+
+    Args:
+        engine: TensorRT's, in the thread that opened it.
+        cache: Where compiled kernels are kept: with TensorRT's plans.
+
+    Raises:
+        BadInputError: The engine is another, or NVRTC is not installed.
+        EngineError: The kernels do not compile or load.
+    """
+    require_tensorrt()
+    from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
+    from loupe_edge.engines.tensorrt.engine import TensorRtEngine
+
+    if not isinstance(engine, TensorRtEngine):
+        raise BadInputError(NEEDS_TENSORRT)
+    engine.open_front(PlanCache(cache or default_cache()).kernels)
+    return engine.preprocess
 
 
 def _open_openvino(graph: Path, contract: ModeManifest, threads: int, *, half: bool) -> Engine:

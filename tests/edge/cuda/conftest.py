@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from kernel_host import build_host
 
 from loupe_edge.cuda.device import (
     AnyArray,
@@ -25,12 +25,10 @@ from loupe_edge.cuda.kernels import FOLDER, cached_cubin
 from loupe_edge.errors import EngineError, StationError
 from loupe_models.preprocess import Prepared, preprocess
 
-HERE = Path(__file__).parent
 OUTCOMES = {1: "no such kernel", 2: "wrong arguments", 3: "threads wait at different barriers"}
 Preprocess = Callable[..., Prepared]
 HAS_GPU = any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/nvhost-gpu"))
 ON_GPU = [pytest.param("gpu", marks=pytest.mark.gpu)] if HAS_GPU else []
-FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Werror", "-Wno-sign-compare")
 
 
 class HostDevice:
@@ -81,21 +79,6 @@ class HostDevice:
     def _seen(array: DeviceArray) -> AnyArray:
         seen: AnyArray = array.owner[: array.n_bytes].view(array.dtype).reshape(array.shape)
         return seen
-
-
-def build_host(out: Path, sources: Path = FOLDER) -> Path:
-    """Build the kernels of a folder into a shared library."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("NO g++: THE GPU KERNELS ARE NOT TESTED HERE (Debian: apt-get install g++)")
-    command = [compiler, *FLAGS, "-shared", "-fPIC", f"-I{sources}", f"-I{HERE}"]
-    subprocess.run([*command, str(HERE / "host.cpp"), "-o", str(out)], check=True)
-    return out
-
-
-@pytest.fixture(scope="session")
-def host_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_host(tmp_path_factory.mktemp("kernels") / "host.so")
 
 
 @pytest.fixture

@@ -66,6 +66,27 @@ def test_a_cubin_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         cached_cubin("sm_87", tmp_path / "cache")
 
 
+def test_a_damaged_cubin_is_compiled_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = cached_cubin("sm_87", tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-40] + b"x" + whole[-39:], b""):
+        path.write_bytes(damaged)
+        caplog.clear()
+        assert cached_cubin("sm_87", tmp_path) == first
+        assert "is damaged" in caplog.text
+        assert path.read_bytes() == whole
+
+
+def test_where_nothing_can_be_kept_the_kernels_are_compiled_anyway(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert cached_cubin("sm_87", Path("/sys/kernel/loupe"))[:4] == b"\x7fELF"
+    assert "cannot be kept" in caplog.text
+
+
 def test_without_the_compiler_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

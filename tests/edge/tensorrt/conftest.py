@@ -1,12 +1,11 @@
-"""A GPU and TensorRT where there is neither: stand-ins for libraries, never for our own code."""
+"""A bundle with typed graphs, and cuda-python's stand-in beside the others."""
 
 from __future__ import annotations
 
 import importlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,53 +18,11 @@ from loupe_models.bundle import Bundle, write_bundle
 from loupe_models.manifest import Variant
 
 HERE = Path(__file__).parent
-FREE_OF_CUDA = ("cache", "key")
 TYPED_TOLERANCE = 0.05
 
 
-@dataclass(frozen=True)
-class Nvidia:
-    """The stand-ins, to be set up and asked."""
-
-    gpu: Any
-    build: Any
-    driver: Any
-
-
-def _forget() -> dict[str, Any]:
-    """Drop what was imported over libraries of these names, and give it, to be put back."""
-    ours = "loupe_edge.engines.tensorrt."
-    dropped = {
-        name: module
-        for name, module in list(sys.modules.items())
-        if name.split(".")[0] in ("tensorrt", "pycuda", "cuda")
-        or (name.startswith(ours) and name.removeprefix(ours) not in FREE_OF_CUDA)
-    }
-    package = sys.modules.get(ours.rstrip("."))
-    for name in dropped:
-        del sys.modules[name]
-        if name.startswith(ours):
-            delattr(package, name.removeprefix(ours))
-    return dropped
-
-
 @pytest.fixture
-def nvidia(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nvidia]:
-    """A machine with the stand-in GPU and TensorRT, and without cuda-python."""
-    before = _forget()
-    monkeypatch.setattr(sys, "path", [str(HERE / "stand_ins"), *sys.path])
-    monkeypatch.setitem(sys.modules, "cuda", None)  # even where it is installed
-    importlib.invalidate_caches()
-    driver = importlib.import_module("pycuda.driver")
-    tensorrt = importlib.import_module("tensorrt")
-    assert Path(str(driver.__file__)).is_relative_to(HERE)
-    yield Nvidia(driver.GPU, tensorrt.BUILD, driver)
-    _forget()
-    sys.modules.update(before)
-
-
-@pytest.fixture
-def cuda_python(nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ARG001
+def cuda_python(nvidia: Any, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ARG001
     """The same machine, with cuda-python too."""
     monkeypatch.delitem(sys.modules, "cuda")
     monkeypatch.setattr(sys, "path", [str(HERE / "graph_stand_in"), *sys.path])

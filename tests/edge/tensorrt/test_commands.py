@@ -1,8 +1,8 @@
-"""What a person types: build at the station, export --plan at the trainer, check and run."""
+"""What a person types at the station: build, check and bench."""
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,40 +63,11 @@ def test_check_proves_a_station_on_tensorrt(
     assert len(list((tmp_path / "plans" / "plans").iterdir())) == 1
 
 
-def export(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[object, str]:
-    from loupe_trainer import cli
-
-    monkeypatch.setattr(sys, "argv", ["loupe-trainer", "export", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    told = capsys.readouterr()
-    return ended.value.code or 0, " ".join((told.out + told.err).split())
-
-
-def test_export_with_plans_fills_this_machines_cache(
-    nvidia: Any,
-    typed_bundle: Bundle,
-    own_cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    pytest.importorskip("torch", reason="needs loupe[trainer]")
-    monkeypatch.setattr("loupe_trainer.train.export_run", lambda *_: typed_bundle)
-    assert export([str(tmp_path)], monkeypatch, capsys)[0] == 0
-    assert nvidia.build.n_builds == 0
-    status, told = export([str(tmp_path), "--plan"], monkeypatch, capsys)
-    assert status == 0, told
-    assert told.count(f"kept in {own_cache}") == 3
-    assert nvidia.build.n_builds == 3
-
-
-def test_export_with_plans_is_refused_at_once_without_tensorrt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("torch", reason="needs loupe[trainer]")
-    status, told = export([str(tmp_path / "no run"), "--plan"], monkeypatch, capsys)
-    assert status == 2
-    assert "TensorRT cannot be used here" in told
+@pytest.mark.usefixtures("nvidia")
+def test_bench_times_tensorrt(call: Call, typed_bundle: Bundle) -> None:
+    words = ("--mode", "rgb", "--engine", "tensorrt", "--frames", "4", "--warm-up", "1", "--json")
+    told = call("bench", str(typed_bundle.path), *words)
+    assert told.status == 0, told.err
+    document = json.loads(told.out)
+    assert "tensorrt fp16" in document["row"]
+    assert document["n_inspected"] == 4

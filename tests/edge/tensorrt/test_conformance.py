@@ -62,8 +62,9 @@ OURS = {
     "address", "base", "callback", "close", "copy", "device", "dtype", "enter_context", "fill",
     "get", "host", "log", "infer", "inputs", "is_integrated", "is_lost", "is_set", "items", "join",
     "last_error", "launch", "manifest", "mode", "name", "nbytes", "outputs", "plan", "pop",
-    "pop_all", "result", "set", "shape", "split", "strip", "submit", "timing", "to_device",
-    "to_host", "values", "digest", "files", "info", "warning", "load", "making", "keep_timing",
+    "pop_all", "preprocess", "result", "set", "shape", "split", "strip", "submit", "timing",
+    "to_device", "to_host", "values", "digest", "files", "info", "warning", "load", "making",
+    "keep_timing",
 }  # fmt: skip
 
 

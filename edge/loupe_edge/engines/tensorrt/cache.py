@@ -2,6 +2,7 @@
 
 FOLDER/plans/DIGEST/engine.plan, plan.json      one plan, and what it is of
 FOLDER/timing/DIGEST.timing                     what TensorRT measured on one device
+FOLDER/kernels/front-ARCH-DIGEST.cubin          the GPU front's kernels, compiled
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class PlanCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.kernels = folder / "kernels"
 
     def load(self, key: PlanKey) -> bytes | None:
         """Give a plan; None, with the reason in the log, where none can be believed."""

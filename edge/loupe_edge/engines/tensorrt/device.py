@@ -41,6 +41,17 @@ def device_key() -> DeviceKey:
         )
 
 
+def gpu_arch() -> str:
+    """Say what kernels are compiled for, such as `sm_87`.
+
+    Raises:
+        EngineError: The driver refuses.
+    """
+    with cuda_explained("the GPU cannot be used"):
+        major, minor = cuda.Device(ORDINAL).compute_capability()
+        return f"sm_{major}{minor}"
+
+
 class PrimaryContext:
     """The device's primary context, current in the thread that made this until it is closed.
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import numpy as np
 import pycuda.driver as cuda
 import tensorrt as trt
 
-from loupe_edge.engines.tensorrt.device import PrimaryContext, SharedTensor, cuda_explained
+from loupe_calibration.transform import Transform
+from loupe_edge.cuda.device import PyCudaDevice
+from loupe_edge.cuda.front import GpuFront
+from loupe_edge.cuda.kernels import cached_cubin
+from loupe_edge.engines.tensorrt.device import (
+    PrimaryContext,
+    SharedTensor,
+    cuda_explained,
+    gpu_arch,
+)
 from loupe_edge.engines.tensorrt.graph import CudaGraph, captured
 from loupe_edge.engines.tensorrt.log import TENSORRT_LOG
 from loupe_edge.engines.tensors import take_tensors
 from loupe_edge.errors import EngineError, EngineLostError, PlanError
 from loupe_edge.protocols import Outputs
+from loupe_models.frame import Frame, Rect
 from loupe_models.manifest import TensorSpec
-from loupe_models.preprocess import Tensors
+from loupe_models.preprocess import Prepared, PreprocessSpec, Tensors
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +52,7 @@ class TensorRtEngine:
     ) -> None:
         self._thread = threading.get_ident()
         self._graph: CudaGraph | None = None
+        self._front: GpuFront | None = None
         with ExitStack() as stack:  # freed in reverse, the context of all of it last
             self._primary = stack.enter_context(closing(PrimaryContext()))
             self._open_stream(stack)
@@ -64,18 +76,44 @@ class TensorRtEngine:
                 calls.
             EngineLostError: The device answers nothing any more.
         """
-        if self._resources is None:
-            raise EngineError("the engine is closed")
-        if threading.get_ident() != self._thread:
-            raise EngineError("a TensorRT engine works only in the thread that opened it")
-        take_tensors({name: tensor.host for name, tensor in self._inputs.items()}, tensors)
-        try:
+        with self._working():
+            take_tensors({name: tensor.host for name, tensor in self._inputs.items()}, tensors)
             self._run()
-        except EngineError as error:
-            if self._primary.is_lost():
-                raise EngineLostError(f"the GPU is lost to this process: {error}") from error
-            raise
-        return {name: tensor.host.copy() for name, tensor in self._outputs.items()}
+            return {name: tensor.host.copy() for name, tensor in self._outputs.items()}
+
+    def open_front(self, cache: Path) -> None:
+        """Open the GPU front in the engine's context and on its stream; it goes with the engine.
+
+        Args:
+            cache: Folder of compiled kernels.
+
+        Raises:
+            StationError: NVRTC is not installed.
+            EngineError: The kernels do not compile or load, or another thread calls.
+        """
+        with self._working() as resources:
+            cubin = cached_cubin(gpu_arch(), cache)
+            self._front = GpuFront(PyCudaDevice(self._stream, cubin))
+            resources.callback(self._close_front)
+
+    def preprocess(
+        self,
+        frame: Frame,
+        region: Rect,
+        spec: PreprocessSpec,
+        belt_from_camera: Transform | None = None,
+    ) -> Prepared:
+        """Make the graph's tensors on the GPU and bring them here; needs `open_front`.
+
+        Raises:
+            FrameError: As the numpy preprocessing, in the same words.
+            EngineError: The front is not open, failed, or another thread calls.
+            EngineLostError: The device answers nothing any more.
+        """
+        with self._working():
+            if self._front is None:
+                raise EngineError("the GPU front is not open")
+            return self._front.preprocess(frame, region, spec, belt_from_camera)
 
     def close(self) -> None:
         """Free what the engine holds; safe to call twice.
@@ -89,6 +127,30 @@ class TensorRtEngine:
             raise EngineError("a TensorRT engine is closed only in the thread that opened it")
         resources, self._resources = self._resources, None
         resources.close()
+
+    @contextmanager
+    def _working(self) -> Iterator[ExitStack]:
+        """Refuse what cannot work, and tell a failure from a device that is lost.
+
+        Raises:
+            EngineError: The engine is closed, another thread calls, or as raised within.
+            EngineLostError: An error within, after which the device answers nothing any more.
+        """
+        if self._resources is None:
+            raise EngineError("the engine is closed")
+        if threading.get_ident() != self._thread:
+            raise EngineError("a TensorRT engine works only in the thread that opened it")
+        try:
+            yield self._resources
+        except EngineError as error:
+            if self._primary.is_lost():
+                raise EngineLostError(f"the GPU is lost to this process: {error}") from error
+            raise
+
+    def _close_front(self) -> None:
+        if self._front is not None:
+            self._front.close()
+            self._front = None  # its module and its hold on the stream go with the last reference
 
     def _open_stream(self, stack: ExitStack) -> None:
         with cuda_explained("the GPU gives no stream"):

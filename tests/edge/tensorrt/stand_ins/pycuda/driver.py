@@ -6,7 +6,10 @@ ask for, and writes down what it is asked for, in order.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import re
+import struct
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from loupe_edge.cuda.kernels import read_source
+
 GPU = SimpleNamespace(
     name="Orin (stand-in)",
     capability=(8, 7),
     cuda=12060,
     integrated=False,
+    kernels=None,  # the host build of the front's, where a test launches them
     is_lost=False,
     fails_once="",
     asked=[],
@@ -27,6 +33,8 @@ GPU = SimpleNamespace(
 )
 MEMORY: dict[int, np.ndarray[Any, Any]] = {}
 STREAMS: dict[int, Stream] = {}
+FORMATS = {"int": "i", "float": "f"}  # of struct; whatever is pointed to is an address
+MAX_BYTES = 1 << 30
 _numbers = itertools.count(0x1000, 0x1000)
 
 
@@ -155,8 +163,9 @@ def pagelocked_empty(
 
 class DeviceAllocation:
     def __init__(self, n_bytes: int) -> None:
-        self._address = next(_numbers)
-        MEMORY[self._address] = np.full(n_bytes, 0xFF, np.uint8)
+        memory = np.full(n_bytes, 0xA5, np.uint8)  # rubbish; kernels of the host find it there
+        self._address = int(memory.ctypes.data)
+        MEMORY[self._address] = memory
 
     def __int__(self) -> int:
         return self._address
@@ -168,14 +177,69 @@ class DeviceAllocation:
 
 def mem_alloc(n_bytes: int) -> DeviceAllocation:
     _need_context("device memory")
+    if n_bytes > MAX_BYTES:
+        raise Error("cuMemAlloc failed: out of memory")
     return DeviceAllocation(n_bytes)
 
 
-def memcpy_htod_async(dest: DeviceAllocation, src: Any, stream: Stream) -> None:
+def memcpy_htod_async(dest: DeviceAllocation | int, src: Any, stream: Stream) -> None:
     _need_context("to device")
-    stream.put(lambda: np.copyto(MEMORY[int(dest)], src.reshape(-1).view(np.uint8)))
+    n = src.nbytes
+    stream.put(lambda: np.copyto(MEMORY[int(dest)][:n], src.reshape(-1).view(np.uint8)))
 
 
-def memcpy_dtoh_async(dest: Any, src: DeviceAllocation, stream: Stream) -> None:
+def memcpy_dtoh_async(dest: Any, src: DeviceAllocation | int, stream: Stream) -> None:
     _need_context("to host")
-    stream.put(lambda: np.copyto(dest.reshape(-1).view(np.uint8), MEMORY[int(src)]))
+    n = dest.nbytes
+    stream.put(lambda: np.copyto(dest.reshape(-1).view(np.uint8), MEMORY[int(src)][:n]))
+
+
+class Module:
+    """Which kernels there are, and what each takes, is read in their source."""
+
+    def get_function(self, name: str) -> Function:
+        return Function(name)
+
+    def __del__(self) -> None:
+        GPU.asked.append("free module")
+
+
+def module_from_buffer(buffer: bytes) -> Module:
+    _need_context("module")
+    if not buffer:
+        raise LogicError("cuModuleLoadDataEx failed: no binary for GPU")
+    return Module()
+
+
+class Function:
+    def __init__(self, name: str) -> None:
+        declared = re.search(rf" {name}\((.*?)\)\n{{", read_source(), re.DOTALL)
+        if declared is None:
+            raise LogicError(f"cuModuleGetFunction failed: {name} not found")
+        self._name = name
+        self._declared = "".join(
+            "P" if "*" in one else FORMATS[one.split()[-2]] for one in declared[1].split(",")
+        )
+
+    def prepare(self, arg_types: list[Any]) -> Function:
+        self._format = "".join(np.dtype(one).char for one in arg_types).replace("L", "P")
+        assert self._format == self._declared
+        return self
+
+    def prepared_async_call(
+        self, grid: tuple[int, int], block: tuple[int, int, int], stream: Stream, *args: Any
+    ) -> None:
+        _need_context(self._name)
+        packed = [struct.pack(one, value) for one, value in zip(self._format, args, strict=True)]
+        stream.put(lambda: self._launch(grid, block, packed))
+
+    def _launch(
+        self, grid: tuple[int, int], block: tuple[int, int, int], packed: list[bytes]
+    ) -> None:
+        held = [ctypes.create_string_buffer(one, len(one)) for one in packed]
+        pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(one) for one in held))
+        sizes = (ctypes.c_size_t * len(held))(*(len(one) for one in packed))
+        shape = ((ctypes.c_uint * 3)(*grid, 1), (ctypes.c_uint * 3)(*block))
+        n = ctypes.c_size_t(len(held))
+        if GPU.kernels.launch_kernel(self._name.encode(), *shape, pointers, sizes, n, 0):
+            raise LaunchError(f"{self._name} failed")

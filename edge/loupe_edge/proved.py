@@ -1,0 +1,45 @@
+"""An engine, and what prepares its tensors, as a station names them and proved as they will run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from loupe_edge.engines import open_engine, open_front
+from loupe_edge.inspector import Preprocess
+from loupe_edge.proof import ProofReport, prove
+from loupe_edge.protocols import Engine
+from loupe_edge.station import EngineSettings
+from loupe_models.bundle import Bundle
+from loupe_models.preprocess import preprocess
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """An engine whose answers agree with the trainer's.
+
+    Attributes:
+        preprocess: Makes its tensors, and did so in the proof.
+    """
+
+    engine: Engine
+    preprocess: Preprocess
+    report: ProofReport
+
+
+@contextmanager
+def open_proved(bundle: Bundle, mode: str, settings: EngineSettings) -> Iterator[Proved]:
+    """Open one graph of a bundle, prove it on this device, and close it again.
+
+    Raises:
+        BundleError: The bundle lacks the mode or the variant.
+        BadInputError: What the settings name is not installed, or its folder cannot be used.
+        EngineError: The runtime refuses the graph, or the device the kernels.
+        ProofError: The bundle does not answer here as it did at its trainer's.
+    """
+    variant = settings.variant
+    engine = open_engine(bundle, mode, variant, settings.threads, settings.kind, settings.cache)
+    with closing(engine):
+        front = open_front(engine, settings.cache) if settings.front == "gpu" else preprocess
+        yield Proved(engine, front, prove(bundle, mode, engine, variant, front))
