@@ -95,8 +95,6 @@ def _settings(threads: int, *, bf16: bool) -> dict[str, object]:
         properties.num_streams: 1,
         hint.performance_mode: hint.PerformanceMode.LATENCY,
         hint.inference_precision: ov.Type.bf16 if bf16 else ov.Type.f32,
-        # Which core a thread stays on is the system's to say: a station has other work.
-        hint.enable_cpu_pinning: False,
     }
 
 

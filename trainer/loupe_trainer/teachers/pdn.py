@@ -57,8 +57,16 @@ class Pdn(nn.Module):
 
     def describe(self, stemmed: Tensor, channels: slice = slice(None)) -> Tensor:
         """Go on from what `stem` gave; channels that are not asked for cost nothing."""
+        return self._say(self.body(stemmed), channels)
+
+    def describe_halves(self, stemmed: Tensor) -> tuple[Tensor, Tensor]:
+        """Give both halves of the channels, each computed by itself: cutting would copy them."""
+        hidden, n = self.body(stemmed), self.channels // 2
+        return self._say(hidden, slice(0, n)), self._say(hidden, slice(n, None))
+
+    def _say(self, hidden: Tensor, channels: slice) -> Tensor:
         weight, bias = self.last.weight[channels], self.last.bias
-        return nnf.conv2d(self.body(stemmed), weight, None if bias is None else bias[channels])
+        return nnf.conv2d(hidden, weight, None if bias is None else bias[channels])
 
 
 def teacher_network(shape: PdnShape, *, padding: bool = False) -> Pdn:

@@ -89,12 +89,12 @@ class EfficientAdDetector(Detector):
         stemmed = self.teacher.stem(picture)
         shared = self.student.stem is self.teacher.stem
         teacher = self.teacher.describe(stemmed).float()
-        student = self.student.describe(stemmed if shared else self.student.stem(picture)).float()
+        begun = stemmed if shared else self.student.stem(picture)
+        of_teacher, of_autoencoder = self.student.describe_halves(begun)
         autoencoder = self.autoencoder(picture).float()
-        n = self.teacher.channels
         return (
-            squared_distance_map(teacher, student[:, :n]),
-            squared_distance_map(autoencoder, student[:, n:]),
+            squared_distance_map(teacher, of_teacher.float()),
+            squared_distance_map(autoencoder, of_autoencoder.float()),
         )
 
 
