@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loupe_edge.station import load_station
@@ -21,7 +23,8 @@ A_VERDICT: dict[str, Any] = {
 
 
 def verdict(mode: str, decision: str = "good", reason: str = "") -> Verdict:
-    told = A_VERDICT | {"mode": mode, "decision": decision, "reason": reason}
+    score = {"good": 0.1, "defect": 0.3, "unknown": None}[decision]
+    told = A_VERDICT | {"mode": mode, "decision": decision, "reason": reason, "score": score}
     return Verdict.model_validate(told)
 
 
@@ -57,7 +60,8 @@ def test_a_stretch_ends_where_the_mode_or_its_reason_changes() -> None:
 def test_the_station_falls_back_to_colour(tmp_path: Path) -> None:
     (tmp_path / "run" / "bundle").mkdir(parents=True)
     (tmp_path / "fails.db3").touch()
-    (tmp_path / "fails.belt.json").touch()
+    belt = {"rotation": np.eye(3).tolist(), "translation_m": [0, 0, 0.3]}
+    (tmp_path / "fails.belt.json").write_text(json.dumps(belt))
     file = tmp_path / "station.toml"
     write_station(file, tmp_path / "run" / "bundle", tmp_path / "fails.db3")
     station = load_station(file)
