@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from loupe_trainer.run import RunFolder
 
 PLACE = REPOSITORY / "runs" / "cmdiad_gain"
 SEEDS = (1, 2, 3)
-BOTH = ("rgb", "depth")
+BOTH: tuple[Literal["rgb", "depth"], ...] = ("rgb", "depth")
 N_PARTS, GOOD_SEED, EXAM_SEED, DEFECT_SHARE = 130, 1, 11, 0.6
 DEFECTS = ("dent", "scratch", "stain")
 QUIET = SilentProgress()
