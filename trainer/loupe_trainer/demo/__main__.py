@@ -22,6 +22,7 @@ from loupe_trainer.demo.outcome import read_outcome
 from loupe_trainer.demo.show import show
 from loupe_trainer.demo.table import print_failover, print_tables
 from loupe_trainer.run import RunFolder
+from loupe_trainer.teachers.pretrain import TEACHER
 
 OUT = Path("demo")
 RECIPE = Path("trainer/recipes/demo.toml")
@@ -78,7 +79,9 @@ def _second_act(console: Console, good: Path) -> SecondAct:
     _say(
         console, "6. The same good parts, learnt from in colour and depth: one bundle, three modes"
     )
-    _call("loupe-trainer", "train", FAILOVER_RECIPE, "--data", good, "--out", run)
+    teacher = RunFolder(OUT / "run").checkpoints / TEACHER  # of step 2: made once, used twice
+    _call("loupe-trainer", "train", FAILOVER_RECIPE, "--data", good, "--out", run,
+          "--set", f"fit.rgb.teacher={teacher.resolve()}")  # fmt: skip
     _say(console, "7. More parts pass, and for a third of them the camera's depth is off")
     _call("loupe-edge", "simulate", fails, "--parts", N_FAILOVER_PARTS, "--seed", FAILOVER_SEED,
           "--defects", DEFECT_SHARE, "--depth-off", ":".join(map(str, DEPTH_OFF)))  # fmt: skip
