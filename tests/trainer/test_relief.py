@@ -71,7 +71,14 @@ def test_without_places_there_are_no_places() -> None:
     here, none = encoder(), encoder(None)
     assert (here.channels, none.channels) == (7, 5)
     given = cloud(flat(), part())
-    assert torch.equal(none(*given), here(*given)[:, :5])
+    torch.testing.assert_close(none(*given), here(*given)[:, :5])
+
+
+def test_a_neighbours_corner_at_the_edge_is_not_the_part() -> None:
+    enc = encoder()
+    valid = part()
+    valid[:, :3] = True
+    torch.testing.assert_close(enc(*cloud(flat(), valid)), enc(*cloud(flat(), part())))
 
 
 def test_a_hole_is_no_relief_and_an_empty_cloud_is_no_nan() -> None:

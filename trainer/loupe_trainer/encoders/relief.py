@@ -29,6 +29,8 @@ HEIGHT_SHARE: Final = 0.3  # a part as a whole may lie a little higher than anot
 OUTLINE_MM: Final = 2.0  # between a place amid the surface and one far outside, in mm of relief
 LEAST_COVERAGE: Final = 0.5  # of a cell: with less, its own relief is unknown
 FEW: Final = 1e-3
+# A gate sees to it that the part is wholly inside; what is at the very edge is its neighbour's.
+BORDER_SHARE: Final = 1 / 28
 
 
 class ReliefEncoder(KeepsFloat32):
@@ -43,10 +45,11 @@ class ReliefEncoder(KeepsFloat32):
 
     tensors = ("xyz", "valid")
     origin = None
+    inside: Tensor
     place_mm: Tensor
     rows: Tensor
     columns: Tensor
-    float32_buffers = ("place_mm", "rows", "columns")
+    float32_buffers = ("inside", "place_mm", "rows", "columns")
 
     def __init__(
         self, place_mm: float | None, grid_hw: tuple[int, int] = GRID_HW, side: int = SIDE
@@ -55,7 +58,7 @@ class ReliefEncoder(KeepsFloat32):
 
         Args:
             place_mm: So far apart on the part counts as much as 1 mm of relief; None leaves the
-                place out, for surfaces that do not lie alike.
+                place out, for surfaces that do not lie alike, and looks up to the very edge.
             grid_hw: Of the organized cloud.
             side: Of the map.
         """
@@ -63,6 +66,10 @@ class ReliefEncoder(KeepsFloat32):
         self.side, self.has_place = side, place_mm is not None
         self.channels = len(SIGMAS_PX) + 1 + (0 if place_mm is None else 2)
         rows, columns = (torch.from_numpy(adaptive_weights(n, side)).float() for n in grid_hw)
+        inside = torch.zeros(1, 1, *grid_hw)
+        top, left = (0 if place_mm is None else math.ceil(n * BORDER_SHARE) for n in grid_hw)
+        inside[..., top : grid_hw[0] - top, left : grid_hw[1] - left] = 1
+        self.register_buffer("inside", inside, persistent=False)
         self.register_buffer("place_mm", torch.tensor(place_mm or 1.0))
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
@@ -79,7 +86,7 @@ class ReliefEncoder(KeepsFloat32):
         Returns:
             (B, channels, side, side) float32; 0 where no point is near.
         """
-        known = valid.float().unsqueeze(1)
+        known = valid.float().unsqueeze(1) * self.inside
         points_mm = xyz.float().permute(0, 3, 1, 2) * MM_PER_M * known
         shares = [blur(known) for blur in self.blurs]
         heights = [
