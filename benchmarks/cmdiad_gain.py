@@ -70,7 +70,8 @@ def main() -> int:
 def belt(seed: int) -> tuple[Trial, dict[str, Any]]:
     """Half of the simulated good parts, another half for each seed; an exam of dents and paint."""
     good, exam = recorded("good", GOOD_SEED, 0.0), recorded("exam", EXAM_SEED, DEFECT_SHARE)
-    fit = FIT | {"depth": {"kind": "relief", "place_mm": 10}, "bank": {"share": 0.005}}
+    depth = {"kind": "relief", "place_mm": 10}
+    fit = FIT | {"depth": depth, "bank": {"share": 0.005}, "border_px": 8}
     parts = sorted({item.part_id for item in good.items})
     drawn = np.random.default_rng(seed).permutation(len(parts))[: round(0.55 * len(parts))]
     chosen = {parts[i] for i in drawn}

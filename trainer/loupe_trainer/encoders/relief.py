@@ -29,8 +29,6 @@ HEIGHT_SHARE: Final = 0.3  # a part as a whole may lie a little higher than anot
 OUTLINE_MM: Final = 2.0  # between a place amid the surface and one far outside, in mm of relief
 LEAST_COVERAGE: Final = 0.5  # of a cell: with less, its own relief is unknown
 FEW: Final = 1e-3
-# A gate sees to it that the part is wholly inside; what is at the very edge is its neighbour's.
-BORDER_SHARE: Final = 1 / 28
 
 
 class ReliefEncoder(KeepsFloat32):
@@ -52,23 +50,24 @@ class ReliefEncoder(KeepsFloat32):
     float32_buffers = ("inside", "place_mm", "rows", "columns")
 
     def __init__(
-        self, place_mm: float | None, grid_hw: tuple[int, int] = GRID_HW, side: int = SIDE
-    ) -> None:
+        self, place_mm: float | None, grid_hw: tuple[int, int] = GRID_HW, side: int = SIDE,
+        border_px: int = 0,
+    ) -> None:  # fmt: skip
         """Make one.
 
         Args:
             place_mm: So far apart on the part counts as much as 1 mm of relief; None leaves the
-                place out, for surfaces that do not lie alike, and looks up to the very edge.
+                place out, for surfaces that do not lie alike.
             grid_hw: Of the organized cloud.
             side: Of the map.
+            border_px: So far from the grid's edge points count as unknown.
         """
         super().__init__()
         self.side, self.has_place = side, place_mm is not None
         self.channels = len(SIGMAS_PX) + 1 + (0 if place_mm is None else 2)
         rows, columns = (torch.from_numpy(adaptive_weights(n, side)).float() for n in grid_hw)
         inside = torch.zeros(1, 1, *grid_hw)
-        top, left = (0 if place_mm is None else math.ceil(n * BORDER_SHARE) for n in grid_hw)
-        inside[..., top : grid_hw[0] - top, left : grid_hw[1] - left] = 1
+        inside[..., border_px : grid_hw[0] - border_px, border_px : grid_hw[1] - border_px] = 1
         self.register_buffer("inside", inside, persistent=False)
         self.register_buffer("place_mm", torch.tensor(place_mm or 1.0))
         self.register_buffer("rows", rows, persistent=False)

@@ -152,17 +152,26 @@ class CmdiadConfig(_Strict):
     Attributes:
         size_px: Side of the square input of both modalities, a multiple of 8; depth is described
             on a grid of a quarter of it.
+        border_px: So far from the edge of that input nothing is judged. A gate with clear strips
+            has the part wholly inside them; what shows there is its neighbour's corner.
         fusion_share: Of the parts for fitting, kept out of the banks and of distillation: what the
             fusion is fitted on must be new to both.
     """
 
     size_px: int = Field(default=224, ge=32, le=1024, multiple_of=8)
+    border_px: int = Field(default=0, ge=0, le=128)
     rgb: RgbEncoderConfig = RgbEncoderConfig()
     depth: DepthEncoderConfig = DepthEncoderConfig()
     distillation: DistillationConfig = DistillationConfig()
     bank: BankConfig = BankConfig()
     fusion_share: float = Field(default=0.2, gt=0, lt=1)
     device: DeviceName = "cpu"
+
+    @model_validator(mode="after")
+    def _something_is_judged(self) -> CmdiadConfig:
+        if 4 * self.border_px > self.size_px:
+            raise ValueError(f"border_px: {self.border_px} of {self.size_px} px leave too little")
+        return self
 
     @property
     def depth_side(self) -> int:

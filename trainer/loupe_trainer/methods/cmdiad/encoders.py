@@ -142,7 +142,8 @@ class Opening:
     def _relief(self) -> ReliefEncoder:
         side = self.config.size_px
         place_mm = self.config.depth.place_mm or None
-        return ReliefEncoder(place_mm, (side, side), self.config.depth_side).eval()
+        border_px = self.config.border_px
+        return ReliefEncoder(place_mm, (side, side), self.config.depth_side, border_px).eval()
 
     def _surface(self, exact: PointEncoder) -> SurfaceEncoder:
         training = SurfaceTraining(steps=self.config.depth.surface_steps, seed=self.seed)

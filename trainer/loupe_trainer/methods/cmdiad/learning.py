@@ -95,7 +95,9 @@ class Learning:
     ) -> CmdiadDetector:
         kinds = kinds_of(self.config, mode)
         paper = self.config.distillation.paper
-        judge = Judge([banks[kind] for kind in kinds], self.config.size_px, paper=paper)
+        judge = Judge(
+            [banks[kind] for kind in kinds], self.config.size_px, self.config.border_px, paper=paper
+        )
         shown = self.progress.track(material.for_fusion, f"fusion of {mode}")
         tokens = ([material.tokens(kind, np.array([i])) for kind in kinds] for i in shown)
         fit_fusion(judge, tokens, self.seed)
