@@ -103,11 +103,11 @@ def show_failover(run: RunFolder, recording: Path, outcome: Outcome) -> SecondAc
     for frame in read_frames(recording, ("rgb", "depth"), required=("rgb",)):
         n_frames += 1
         part = top_frames.get(frame.frame_id)
-        if part is None:
+        if part is None or frame.label is None:
             continue
         inspection = inspectors[part.verdict.mode].inspect(frame)
         if inspection is not None:
-            mask = read_mask(recording, part.label)
+            mask = read_mask(recording, frame.label)
             views[part.part_id] = draw_views(frame, inspection, mask, belt)
     for engine in engines.values():
         engine.close()
