@@ -132,6 +132,6 @@ def test_nothing_is_judged_at_the_border() -> None:
     tokens = torch.randn(1, 8, 12, 12)
     odd = tokens.clone()
     odd[..., 0] += 100
-    inner, whole = Judge([bank], 48, border_px=4), Judge([bank], 48)
+    inner, whole = Judge([bank], 48, border_px=8), Judge([bank], 48)
     assert torch.equal(inner.apart([odd])[0], inner.apart([tokens])[0])
     assert whole.apart([odd])[0].max() > 2 * whole.apart([tokens])[0].max()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_models.errors import ThresholdError
@@ -32,7 +30,7 @@ class Judge(nn.Module):
     Args:
         banks: One a kind of tokens.
         size_px: Side of the square anomaly map.
-        border_px: So far from the map's edge patches are not judged; distances are 0 there.
+        border_px: So far from the map's edge nothing is judged: distances count as 0 there.
         paper: Whether the image score is the published one, the farthest patch of each bank,
             re-weighted and added up. Otherwise it is the map's highest value: what lies in one
             place, in all banks, and over more than a patch.
@@ -42,9 +40,9 @@ class Judge(nn.Module):
         self, banks: Sequence[MemoryBank], size_px: int, border_px: int = 0, *, paper: bool = False
     ) -> None:
         super().__init__()
-        self.paper, self.size_px, self.border_px = paper, size_px, border_px
+        self.paper = paper
         self.banks = nn.ModuleList(banks)
-        self.distance_map = DistanceMap((size_px, size_px))
+        self.distance_map = DistanceMap((size_px, size_px), border_px=border_px)
         self.fusion = LinearFusion(len(banks))
         self.map_scale = MapScale()
         self.score_scale = ScoreScale()
@@ -70,15 +68,8 @@ class Judge(nn.Module):
             kinds: (1, C, h, w) for each bank, each with channels and grid of its own.
         """
         answers = [bank(tokens) for bank, tokens in zip(self.banks, kinds, strict=True)]
-        maps = [self.distance_map(self._inner(distances)) for distances, _ in answers]
+        maps = [self.distance_map(distances) for distances, _ in answers]
         return torch.cat(maps, dim=1), torch.cat([score for _, score in answers])
-
-    def _inner(self, distances: Tensor) -> Tensor:
-        """Set the cells at the border to 0, before the blur spreads what they say."""
-        if not self.border_px:
-            return distances
-        n = math.ceil(self.border_px * distances.shape[-1] / self.size_px)
-        return nnf.pad(distances[..., n:-n, n:-n], (n, n, n, n))
 
 
 class ScoreScale(KeepsFloat32):
