@@ -124,3 +124,14 @@ def test_an_odd_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:
     tokens = (torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2))
     fit_fusion(judge, [tokens] * 3, seed=0)
     assert "score: bank 0 answers the same for every good part" in caplog.text
+
+
+def test_nothing_is_judged_at_the_border() -> None:
+    torch.manual_seed(0)
+    bank = MemoryBank(torch.randn(40, 8))
+    tokens = torch.randn(1, 8, 12, 12)
+    odd = tokens.clone()
+    odd[..., 0] += 100
+    inner, whole = Judge([bank], 48, border_px=8), Judge([bank], 48)
+    assert torch.equal(inner.apart([odd])[0], inner.apart([tokens])[0])
+    assert whole.apart([odd])[0].max() > 2 * whole.apart([tokens])[0].max()

@@ -246,15 +246,11 @@ def test_a_dent_with_a_spot_stands_out_in_score_and_map(
 
 
 @pytest.mark.parametrize("mode", ALL)
-def test_scores_are_on_the_scale_of_map_peaks(learnt: Mapping[str, Learnt], mode: Mode) -> None:
+def test_a_score_is_its_maps_peak(learnt: Mapping[str, Learnt], mode: Mode) -> None:
     one = learnt["f2f"]
-    detector = one.detectors[mode]
     answers = [one.scorers[mode].answer(one.see(mode, a_frame(seed))) for seed in range(10, 16)]
-    scores = np.array([answer.score for answer in answers])
-    peaks = np.array([answer.anomaly_map.max() for answer in answers])
-    assert isinstance(detector, CmdiadDetector)
-    assert scores.mean() == pytest.approx(peaks.mean(), rel=1e-3)
-    assert scores.std() == pytest.approx(peaks.std(), rel=1e-2)
+    for answer in answers:
+        assert answer.score == pytest.approx(answer.anomaly_map.max())
     pixels = np.concatenate([answer.anomaly_map.ravel() for answer in answers])
     assert np.quantile(pixels, (0.9, 0.995)) == pytest.approx([0, 0.1], abs=1e-3)
 
@@ -305,6 +301,21 @@ def test_the_surface_front_takes_no_groups_at_the_station(tmp_path: Path) -> Non
     assert [spec.name for spec in inputs] == ["xyz", "valid"]
 
 
+def test_relief_takes_no_groups_at_all(tmp_path: Path) -> None:
+    depth = {"kind": "relief", "place_mm": 5}
+    method = open_method("f2f", ("depth",), depth=depth)
+    spec = method.learnt_from()
+    assert spec is not None
+    assert set(spec.tensors) == {"rgb", "xyz", "valid"}
+    (detector,) = learn(method, tmp_path).values()
+    seen = tensors(a_frame(3), method.preprocess("depth"))
+    specs = export_onnx(detector, seen, tmp_path / "depth.onnx")
+    assert [spec.name for spec in specs[0]] == ["xyz", "valid"]
+    answer = Scorer(tmp_path / "depth.onnx", *specs).answer(seen)
+    said = detector(*(torch.from_numpy(np.array(array)) for array in seen.values()))
+    assert answer.score == pytest.approx(said[1].item(), rel=1e-3)
+
+
 def test_the_published_form_keeps_gelu_and_one_deviation_for_all_banks(tmp_path: Path) -> None:
     distillation = {"kind": "f2f", "paper": True, "epochs": 1}
     method = get_method("cmdiad", {**TINY, "distillation": distillation}, 4, Path(), ALL)
@@ -317,6 +328,15 @@ def test_the_published_form_keeps_gelu_and_one_deviation_for_all_banks(tmp_path:
     imagined = rgb.get_submodule("hallucination")
     assert isinstance(imagined, FromFeatures)
     assert imagined.network.gelu_output
+    answers = [
+        rgb(torch.from_numpy(np.array(tensors(a_frame(seed), method.preprocess("rgb"))["rgb"])))
+        for seed in range(10, 16)
+    ]
+    peaks = torch.stack([anomaly_map.max() for anomaly_map, _ in answers])
+    scores = torch.cat([score for _, score in answers])
+    assert not torch.allclose(scores, peaks)  # the farthest patch's, on the scale of peaks
+    assert scores.mean().item() == pytest.approx(peaks.mean().item(), rel=1e-3)
+    assert scores.std().item() == pytest.approx(peaks.std().item(), rel=1e-2)
 
 
 def test_a_scale_needs_parts_that_differ(learnt: Mapping[str, Learnt]) -> None:

@@ -102,9 +102,17 @@ class RecordingSet:
         return None if label.mask is None else read_mask(self.path, label)
 
 
-def read_frames(path: Path, streams: tuple[Stream, ...]) -> Iterator[Frame]:
-    """Give every frame of a recording, in lock-step; nothing is dropped."""
-    camera = RealSenseCamera(CameraSettings(recording=path, streams=streams))
+def read_frames(
+    path: Path, streams: tuple[Stream, ...], required: tuple[Stream, ...] | None = None
+) -> Iterator[Frame]:
+    """Give every frame of a recording, in lock-step; nothing is dropped.
+
+    Args:
+        path: A .db3 file.
+        streams: What frames are given.
+        required: What each of them must have; None asks for all streams.
+    """
+    camera = RealSenseCamera(CameraSettings(recording=path, streams=streams), required=required)
     camera.open()
     try:
         while True:

@@ -15,15 +15,21 @@ from pathlib import Path
 from rich.console import Console
 
 from loupe_calibration.errors import FaultError, LoupeError
+from loupe_trainer.demo.acts import FirstAct, SecondAct
+from loupe_trainer.demo.failover import show_failover, write_station
+from loupe_trainer.demo.gallery import write_page
 from loupe_trainer.demo.outcome import read_outcome
 from loupe_trainer.demo.show import show
-from loupe_trainer.demo.table import print_tables
+from loupe_trainer.demo.table import print_failover, print_tables
 from loupe_trainer.run import RunFolder
+from loupe_trainer.teachers.pretrain import TEACHER
 
 OUT = Path("demo")
 RECIPE = Path("trainer/recipes/demo.toml")
 N_GOOD_PARTS, GOOD_SEED = 150, 1
 N_TEST_PARTS, TEST_SEED, DEFECT_SHARE = 100, 7, 0.5
+FAILOVER_RECIPE = Path("trainer/recipes/cmdiad_demo.toml")
+N_FAILOVER_PARTS, FAILOVER_SEED, DEPTH_OFF = 60, 8, (20, 40)
 
 
 def main() -> int:
@@ -41,7 +47,14 @@ def main() -> int:
 
 def _demo(console: Console) -> None:
     shutil.rmtree(OUT, ignore_errors=True)
-    good, test, run = OUT / "good.db3", OUT / "test.db3", OUT / "run"
+    good = OUT / "good.db3"
+    first, second = _first_act(console, good), _second_act(console, good)
+    gallery = write_page(OUT, first, second)
+    console.print(f"Gallery: {gallery.resolve()}")
+
+
+def _first_act(console: Console, good: Path) -> FirstAct:
+    test, run = OUT / "test.db3", OUT / "run"
     _say(console, "1. Good parts pass the camera")
     _call("loupe-edge", "simulate", good, "--parts", N_GOOD_PARTS, "--seed", GOOD_SEED)
     _say(console, "2. The trainer learns from them and exports a bundle")
@@ -52,15 +65,42 @@ def _demo(console: Console) -> None:
     _say(
         console, "4. The edge inspects them and publishes; a subscriber in another process listens"
     )
-    received, endpoint = OUT / "received.jsonl", f"tcp://127.0.0.1:{_free_port()}"
-    with _subscriber(endpoint, received):
-        _call("loupe-edge", "replay", "--bundle", run / "bundle", "--recording", test,
-              "--publish", endpoint)  # fmt: skip
+    received = OUT / "received.jsonl"
+    _replay(run / "bundle", test, received)
     _say(console, "5. What came of it")
     outcome = read_outcome(received, test)
-    shown = show(OUT, RunFolder(run), test, outcome)
+    shown = show(RunFolder(run), test, outcome)
     print_tables(console, outcome, shown.gaussian_auroc)
-    console.print(f"Gallery: {shown.gallery.resolve()}")
+    return shown
+
+
+def _second_act(console: Console, good: Path) -> SecondAct:
+    fails, run, station = OUT / "fails.db3", OUT / "run_rgbd", OUT / "station.toml"
+    _say(
+        console, "6. The same good parts, learnt from in colour and depth: one bundle, three modes"
+    )
+    teacher = RunFolder(OUT / "run").checkpoints / TEACHER  # of step 2: made once, used twice
+    _call("loupe-trainer", "train", FAILOVER_RECIPE, "--data", good, "--out", run,
+          "--set", f"fit.rgb.teacher={teacher.resolve()}")  # fmt: skip
+    _say(console, "7. More parts pass, and for a third of them the camera's depth is off")
+    _call("loupe-edge", "simulate", fails, "--parts", N_FAILOVER_PARTS, "--seed", FAILOVER_SEED,
+          "--defects", DEFECT_SHARE, "--depth-off", ":".join(map(str, DEPTH_OFF)))  # fmt: skip
+    _say(console, "8. The edge looks with both; without depth, with colour alone")
+    received = OUT / "received_rgbd.jsonl"
+    write_station(station, run / "bundle", fails)
+    _replay(run / "bundle", fails, received, "--station", station)
+    _say(console, "9. What came of it")
+    outcome = read_outcome(received, fails)
+    print_failover(console, outcome)
+    return show_failover(RunFolder(run), fails, outcome)
+
+
+def _replay(bundle: Path, recording: Path, received: Path, *more: object) -> None:
+    """Replay to a subscriber in another process, which writes what it received."""
+    endpoint = f"tcp://127.0.0.1:{_free_port()}"
+    with _subscriber(endpoint, received):
+        _call("loupe-edge", "replay", "--bundle", bundle, "--recording", recording, *more,
+              "--publish", endpoint)  # fmt: skip
 
 
 def _say(console: Console, what: str) -> None:

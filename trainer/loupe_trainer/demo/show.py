@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from loupe_edge.engines import open_engine
 from loupe_edge.inspector import Inspector
 from loupe_edge.labels import read_mask
 from loupe_edge.simulate import read_belt
-from loupe_models.atomic import write_bytes
 from loupe_models.bundle import load_bundle
 from loupe_models.preprocess import preprocess
 from loupe_trainer.data.recording import read_frames
-from loupe_trainer.demo.gallery import write_gallery
+from loupe_trainer.demo.acts import FirstAct
 from loupe_trainer.demo.outcome import Outcome, colour_auroc
 from loupe_trainer.demo.pictures import Picture, Views, draw_line, draw_views
 from loupe_trainer.gaussian_baseline import GaussianBaseline
@@ -26,20 +23,10 @@ from loupe_trainer.run import RunFolder
 MODE = "rgb"
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What was drawn, and how the baseline scored the same parts."""
-
-    gallery: Path
-    line: Path
-    gaussian_auroc: float
-
-
-def show(out: Path, run: RunFolder, recording: Path, outcome: Outcome) -> Shown:
-    """Draw `gallery.html` and `line.png`.
+def show(run: RunFolder, recording: Path, outcome: Outcome) -> FirstAct:
+    """Draw every part.
 
     Args:
-        out: Folder for both.
         run: Whose bundle was replayed.
         recording: What it was replayed on.
         outcome: What the subscriber received.
@@ -67,21 +54,5 @@ def show(out: Path, run: RunFolder, recording: Path, outcome: Outcome) -> Shown:
             if part.decision == part.label.kind == "defect":
                 lines.append((part.score or 0.0, draw_line(frame, inspection, belt)))
     engine.close()
-    return _write(out, outcome, views, lines, colour_auroc(gaussian, outcome))
-
-
-def _write(
-    out: Path,
-    outcome: Outcome,
-    views: dict[str, Views],
-    lines: list[tuple[float, Picture]],
-    gaussian_auroc: float,
-) -> Shown:
-    shown = Shown(out / "gallery.html", out / "line.png", gaussian_auroc)
     line = max(lines, key=lambda scored: scored[0])[1]
-    done, png = cv2.imencode(".png", line[..., ::-1])
-    if not done:
-        raise ValueError("cannot encode the picture of the line")
-    write_bytes(shown.line, png.tobytes())
-    write_gallery(shown.gallery, outcome, views, line, gaussian_auroc)
-    return shown
+    return FirstAct(outcome, views, line, colour_auroc(gaussian, outcome))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from loupe_trainer.demo.failover import stretches
 from loupe_trainer.demo.outcome import Outcome, Part
 
 
@@ -13,6 +14,49 @@ def print_tables(console: Console, outcome: Outcome, gaussian_auroc: float) -> N
     console.print(_found(outcome))
     console.print(_ranking(outcome, gaussian_auroc))
     console.print(_stages(outcome))
+
+
+def print_failover(console: Console, outcome: Outcome) -> None:
+    """Print which mode looked when, and what each of them found."""
+    console.print(_stretches(outcome))
+    console.print(_found_by_mode(outcome))
+
+
+def _stretches(outcome: Outcome) -> Table:
+    table = Table(title=f"{len(outcome.verdicts)} verdicts, one after the other")
+    table.add_column("mode", no_wrap=True)
+    table.add_column("because")
+    for name in ("verdicts", "defect", "good", "unknown"):
+        table.add_column(name, justify="right")
+    for stretch in stretches(outcome.verdicts):
+        counts = [stretch.decisions.get(name, 0) for name in ("defect", "good", "unknown")]
+        numbers = [str(n) for n in (sum(counts), *counts)]
+        table.add_row(stretch.mode, stretch.why or "both streams are well", *numbers)
+    return table
+
+
+def _found_by_mode(outcome: Outcome) -> Table:
+    """A part belongs to the mode that gave its highest score."""
+    table = Table(title="Parts, by the mode that judged them")
+    for name in ("mode", "truth"):
+        table.add_column(name, no_wrap=True)
+    for name in ("parts", "called defect", "called good", "unknown"):
+        table.add_column(name, justify="right")
+    for mode in sorted({part.verdict.mode for part in outcome.parts}, reverse=True):
+        looked = [part for part in outcome.parts if part.verdict.mode == mode]
+        for truth, parts in _by_truth(looked).items():
+            table.add_row(mode, truth, *_counts(parts))
+        table.add_section()
+    return table
+
+
+def _by_truth(parts: list[Part]) -> dict[str, list[Part]]:
+    """Tell defects that depth alone shows from those that colour shows."""
+    groups: dict[str, list[Part]] = {"shows in colour": [], "shows in depth only": [], "good": []}
+    for part in parts:
+        in_colour = "shows in colour" if "rgb" in part.label.visible_in else "shows in depth only"
+        groups["good" if part.label.kind == "good" else in_colour].append(part)
+    return groups
 
 
 def _found(outcome: Outcome) -> Table:

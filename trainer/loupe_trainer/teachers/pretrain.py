@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from loupe_trainer.backbones import open_backbone
 from loupe_trainer.progress import Progress
 from loupe_trainer.published_weights import Whose
 from loupe_trainer.teachers.config import PretrainConfig
-from loupe_trainer.teachers.corpus import Corpus, open_corpus
+from loupe_trainer.teachers.corpus import Corpus, MixedCorpus, PictureCorpus, Rgb, open_corpus
 from loupe_trainer.teachers.distil import distil
 from loupe_trainer.teachers.selfsupervised import train_selfsupervised
-from loupe_trainer.teachers.weights import Origin, Teacher, save_teacher
+from loupe_trainer.teachers.weights import Origin, Teacher, load_teacher, save_teacher
+
+TEACHER: Final = "teacher.safetensors"
+
+
+def teacher_of_parts(
+    named: Path | None, config: PretrainConfig, folder: Path, parts: Sequence[Rgb],
+    progress: Progress,
+) -> Teacher:  # fmt: skip
+    """Load the teacher that a recipe names, or train one on the parts, once a run.
+
+    Args:
+        named: Made by `loupe-trainer pretrain`; None trains one.
+        config: Of that training.
+        folder: Of the run's checkpoints, which keeps it.
+        parts: Good ones; it learns from them and from what the config's corpus gives.
+        progress: Shown.
+
+    Raises:
+        RunError: The checkpoint in `folder` is of another training.
+        WeightsError: The teacher is missing, foreign or damaged.
+    """
+    if named is not None:
+        return load_teacher(named)
+    file = folder / TEACHER
+    if file.exists():
+        return load_teacher(file)
+    own = PictureCorpus("the good parts", list(parts))
+    return pretrain(config, file, progress, MixedCorpus(own, open_corpus(config.corpus)))
 
 
 def pretrain(

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from loupe_models.atomic import write_bytes
+from loupe_models.manifest import Backbone
 from loupe_trainer.errors import WeightsError
 from loupe_trainer.teachers.pdn import Pdn, PdnShape, PdnSize, teacher_network
 
@@ -61,6 +62,15 @@ class Teacher:
     network: Pdn
     origin: Origin
     sha256: str
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """Whose weights it learnt from; None for a self-supervised one."""
+        if self.origin.sha256 is None:
+            return None
+        return Backbone(
+            name=self.origin.name, licence=self.origin.licence, sha256=self.origin.sha256
+        )
 
 
 def save_teacher(path: Path, network: Pdn, origin: Origin) -> Teacher:

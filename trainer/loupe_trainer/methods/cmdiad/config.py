@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from loupe_trainer.compute import DeviceName
 from loupe_trainer.methods.cmdiad.hallucination import Direction, Kind
 from loupe_trainer.published_weights import NOBODY_SAYS
+from loupe_trainer.teachers.config import PretrainConfig
 
 # The published rates; F2F and F2I have one for both directions.
 LEARNING_RATES: Final[dict[Kind, dict[Direction, float]]] = {
@@ -28,19 +29,36 @@ class RgbEncoderConfig(_Strict):
     """What describes colour.
 
     Attributes:
+        kind: `vit` is a transformer, as published; `pdn` a patch description network, which is
+            trained in a minute where no transformer's weights are at hand, and tells more than a
+            tiny transformer does.
         weights: A ViT: a folder from the Hugging Face hub, or DINO's own .pth; relative to the
             recipe. None trains a tiny one on the good parts.
         licence: SPDX name, for weights that do not say theirs.
         channels: Of the tiny one's tokens.
         depth: Blocks of the tiny one.
         steps: Of the tiny one's training.
+        teacher: For `pdn`, made by `loupe-trainer pretrain`; relative to the recipe. None trains
+            one on the good parts and on textures.
+        pretrain: Settings of that training.
     """
 
+    kind: Literal["vit", "pdn"] = "vit"
     weights: Path | None = None
     licence: str | None = Field(default=None, min_length=1)
     channels: int = Field(default=128, ge=32, le=768, multiple_of=32)
     depth: int = Field(default=4, ge=1, le=24)
     steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+    teacher: Path | None = None
+    pretrain: PretrainConfig = PretrainConfig(width=0.25, steps=500)
+
+    @model_validator(mode="after")
+    def _weights_are_a_transformers(self) -> RgbEncoderConfig:
+        if self.kind == "pdn" and self.weights is not None:
+            raise ValueError(
+                'rgb.weights are a transformer\'s: set kind = "vit", or give `teacher`'
+            )
+        return self
 
 
 class DepthEncoderConfig(_Strict):
@@ -48,7 +66,8 @@ class DepthEncoderConfig(_Strict):
 
     Attributes:
         kind: `point_mae` groups the cloud, exactly as published; `surface` looks at the organized
-            cloud, without sampling or grouping, and is distilled from the former.
+            cloud, without sampling or grouping, and is distilled from the former; `relief` looks
+            at it likewise, and learns nothing.
         weights: Point-MAE's `pretrain.pth`; relative to the recipe. None trains a tiny one on the
             good parts.
         licence: SPDX name of the weights.
@@ -58,9 +77,11 @@ class DepthEncoderConfig(_Strict):
             without a known belt, from which `loupe-trainer prepare` removed the plane.
         steps: Of the tiny one's training.
         surface_steps: Of the surface network's.
+        place_mm: For `relief`: so far apart on the part counts as much as 1 mm of relief; 0 leaves
+            the place out, for surfaces that do not lie alike, such as a road.
     """
 
-    kind: Literal["point_mae", "surface"] = "point_mae"
+    kind: Literal["point_mae", "surface", "relief"] = "point_mae"
     weights: Path | None = None
     licence: str = Field(default=NOBODY_SAYS, min_length=1)
     n_points: int = Field(default=1024, ge=8, le=8192)
@@ -68,6 +89,13 @@ class DepthEncoderConfig(_Strict):
     remove_belt: bool = True
     steps: int = Field(default=600, ge=1, le=MAX_STEPS)
     surface_steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+    place_mm: float = Field(default=10.0, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _relief_has_no_weights(self) -> DepthEncoderConfig:
+        if self.kind == "relief" and self.weights is not None:
+            raise ValueError("relief learns nothing: leave depth.weights out, or set another kind")
+        return self
 
 
 class DistillationConfig(_Strict):
@@ -76,8 +104,9 @@ class DistillationConfig(_Strict):
     Attributes:
         kind: `f2f` from features to features, `i2f` from input to features, `f2i` from features
             to input (depth only), `none` for banks of what is really seen alone.
-        paper: For `f2f`, the published form with its known faults: GELU on the output, and the
-            depth bank's mean and the colour bank's spread for all banks.
+        paper: For `f2f`, the published form with its known faults: GELU on the output, the
+            depth bank's mean and the colour bank's spread for all banks, and each bank's farthest
+            patch for the image score.
         epochs: Passes over the frames.
         batch: Frames a step.
         lr: Adam's after the warm-up, a tenth of the epochs; None takes the published one.
@@ -123,17 +152,26 @@ class CmdiadConfig(_Strict):
     Attributes:
         size_px: Side of the square input of both modalities, a multiple of 8; depth is described
             on a grid of a quarter of it.
+        border_px: So far from the edge of that input nothing is judged. A gate with clear strips
+            has the part wholly inside them; what shows there is its neighbour's corner.
         fusion_share: Of the parts for fitting, kept out of the banks and of distillation: what the
             fusion is fitted on must be new to both.
     """
 
     size_px: int = Field(default=224, ge=32, le=1024, multiple_of=8)
+    border_px: int = Field(default=0, ge=0, le=128)
     rgb: RgbEncoderConfig = RgbEncoderConfig()
     depth: DepthEncoderConfig = DepthEncoderConfig()
     distillation: DistillationConfig = DistillationConfig()
     bank: BankConfig = BankConfig()
     fusion_share: float = Field(default=0.2, gt=0, lt=1)
     device: DeviceName = "cpu"
+
+    @model_validator(mode="after")
+    def _something_is_judged(self) -> CmdiadConfig:
+        if 4 * self.border_px > self.size_px:
+            raise ValueError(f"border_px: {self.border_px} of {self.size_px} px leave too little")
+        return self
 
     @property
     def depth_side(self) -> int:

@@ -1,4 +1,4 @@
-"""The frozen encoders of a run: read from published weights, or trained on the good parts."""
+"""The frozen encoders of a run: from published weights, trained on the good parts, or untaught."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from loupe_models.manifest import Backbone
 from loupe_models.preprocess import Tensors
+from loupe_trainer.encoders.pdn_encoder import PdnEncoder
 from loupe_trainer.encoders.point_encoder import PointEncoder
 from loupe_trainer.encoders.point_training import PointTraining, train_tiny_point_mae
 from loupe_trainer.encoders.point_weights import open_point_mae
+from loupe_trainer.encoders.relief import ReliefEncoder
 from loupe_trainer.encoders.surface_encoder import SurfaceEncoder
 from loupe_trainer.encoders.surface_training import SurfaceTraining, train_surface_encoder
 from loupe_trainer.encoders.vit import Vit
@@ -28,8 +30,10 @@ from loupe_trainer.methods.cmdiad.kinds import Modality
 from loupe_trainer.methods.cmdiad.material import Material
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
+from loupe_trainer.teachers.pretrain import teacher_of_parts
 
-DepthEncoder = PointEncoder | SurfaceEncoder
+RgbEncoder = Vit | PdnEncoder
+DepthEncoder = PointEncoder | SurfaceEncoder | ReliefEncoder
 TINY_VIT: Final = "tiny_vit.safetensors"
 TINY_POINT_MAE: Final = "tiny_point_mae.safetensors"
 N_CENTRED: Final = 32  # frames, of a thousand groups each
@@ -44,7 +48,7 @@ class Encoders:
         backbone: Whose weights they learnt from, or are.
     """
 
-    rgb: Vit | None
+    rgb: RgbEncoder | None
     depth: DepthEncoder | None
     backbone: Backbone | None
 
@@ -87,22 +91,39 @@ class Opening:
             WeightsError: Weights are missing, foreign or damaged; the message says what to do.
         """
         rgb = self._rgb() if "rgb" in wanted else None
-        exact = self._point_mae() if "depth" in wanted else None
-        origins = [e.origin for e in (rgb, exact) if e is not None and e.origin is not None]
-        surface = self.config.depth.kind == "surface" and exact is not None
-        depth = self._surface(exact) if surface and exact is not None else exact
+        origins = [rgb.origin] if rgb is not None and rgb.origin is not None else []
+        if "depth" not in wanted:
+            return Encoders(rgb, None, joined(origins))
+        if self.config.depth.kind == "relief":
+            return Encoders(rgb, self._relief(), joined(origins))
+        exact = self._point_mae()
+        origins += [] if exact.origin is None else [exact.origin]
+        depth = self._surface(exact) if self.config.depth.kind == "surface" else exact
         return Encoders(rgb, depth, joined(origins))
 
-    def _rgb(self) -> Vit:
+    def _rgb(self) -> RgbEncoder:
         config, side = self.config.rgb, self.config.size_px
+        if config.kind == "pdn":
+            return self._pdn()
         if config.weights is not None:
             return open_vit(self.folder / config.weights, (side, side), config.licence)
         tiny = TinyVitConfig(
             channels=config.channels, depth=config.depth, steps=config.steps, seed=self.seed,
             input_hw_px=(side, side), device=self.config.device,
         )  # fmt: skip
-        pictures = [np.asarray(sample["rgb"], np.uint8)[0] for sample in self._samples()]
-        return train_tiny_vit(pictures, tiny, self.run.checkpoints / TINY_VIT, self.progress)
+        file = self.run.checkpoints / TINY_VIT
+        return train_tiny_vit(self._pictures(), tiny, file, self.progress)
+
+    def _pdn(self) -> PdnEncoder:
+        config, side = self.config.rgb, self.config.size_px
+        named = None if config.teacher is None else self.folder / config.teacher
+        pretraining = config.pretrain.relative_to(self.folder)
+        kept = self.run.checkpoints
+        teacher = teacher_of_parts(named, pretraining, kept, self._pictures(), self.progress)
+        return PdnEncoder(teacher, (side, side))
+
+    def _pictures(self) -> list[npt.NDArray[np.uint8]]:
+        return [np.asarray(sample["rgb"], np.uint8)[0] for sample in self._samples()]
 
     def _point_mae(self) -> PointEncoder:
         config, side = self.config.depth, self.config.size_px
@@ -117,6 +138,12 @@ class Opening:
         if not self.config.distillation.paper:
             encoder.centre(islice(self._samples(), N_CENTRED))
         return encoder
+
+    def _relief(self) -> ReliefEncoder:
+        side = self.config.size_px
+        place_mm = self.config.depth.place_mm or None
+        border_px = self.config.border_px
+        return ReliefEncoder(place_mm, (side, side), self.config.depth_side, border_px).eval()
 
     def _surface(self, exact: PointEncoder) -> SurfaceEncoder:
         training = SurfaceTraining(steps=self.config.depth.surface_steps, seed=self.seed)

@@ -30,12 +30,19 @@ class Judge(nn.Module):
     Args:
         banks: One a kind of tokens.
         size_px: Side of the square anomaly map.
+        border_px: So far from the map's edge nothing is judged: distances count as 0 there.
+        paper: Whether the image score is the published one, the farthest patch of each bank,
+            re-weighted and added up. Otherwise it is the map's highest value: what lies in one
+            place, in all banks, and over more than a patch.
     """
 
-    def __init__(self, banks: Sequence[MemoryBank], size_px: int) -> None:
+    def __init__(
+        self, banks: Sequence[MemoryBank], size_px: int, border_px: int = 0, *, paper: bool = False
+    ) -> None:
         super().__init__()
+        self.paper = paper
         self.banks = nn.ModuleList(banks)
-        self.distance_map = DistanceMap((size_px, size_px))
+        self.distance_map = DistanceMap((size_px, size_px), border_px=border_px)
         self.fusion = LinearFusion(len(banks))
         self.map_scale = MapScale()
         self.score_scale = ScoreScale()
@@ -43,7 +50,10 @@ class Judge(nn.Module):
     def forward(self, kinds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Answer: anomaly map (1, 1, H, W) and image score (1,), both float32."""
         fused_map, score = self.fused(kinds)
-        return self.map_scale(fused_map), self.score_scale(score)
+        anomaly_map = self.map_scale(fused_map)
+        if self.paper:
+            return anomaly_map, self.score_scale(score)
+        return anomaly_map, anomaly_map.amax(dim=(1, 2, 3))
 
     def fused(self, kinds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Give map (1, 1, H, W) and score (1,) before any scale."""
@@ -63,7 +73,7 @@ class Judge(nn.Module):
 
 
 class ScoreScale(KeepsFloat32):
-    """Puts image scores on the scale of map peaks, so that one threshold serves both.
+    """Puts published image scores on the scale of map peaks, so that one threshold serves both.
 
     The score is the farthest patch's, re-weighted; the map is blurred. On good parts both spread by
     luck alone, so mean and standard deviation of one are taken to those of the other.
@@ -129,5 +139,7 @@ def fit_scales(judge: Judge, frames: Iterable[Sequence[Tensor]]) -> None:
     """
     maps, scores = zip(*(judge.fused(kinds) for kinds in frames), strict=True)
     judge.map_scale.fit([m.numpy() for m in maps], "distance")
+    if not judge.paper:
+        return
     peaks = torch.stack([judge.map_scale(m).max() for m in maps])
     judge.score_scale.fit(torch.cat(scores).numpy(), peaks.numpy())

@@ -94,7 +94,10 @@ class Learning:
         self, mode: Mode, material: Material, banks: Banks, taught: Taught
     ) -> CmdiadDetector:
         kinds = kinds_of(self.config, mode)
-        judge = Judge([banks[kind] for kind in kinds], self.config.size_px)
+        paper = self.config.distillation.paper
+        judge = Judge(
+            [banks[kind] for kind in kinds], self.config.size_px, self.config.border_px, paper=paper
+        )
         shown = self.progress.track(material.for_fusion, f"fusion of {mode}")
         tokens = ([material.tokens(kind, np.array([i])) for kind in kinds] for i in shown)
         fit_fusion(judge, tokens, self.seed)

@@ -50,10 +50,24 @@ class DistanceMap(KeepsFloat32):
     kernel: Tensor
     row_at: Tensor
     column_at: Tensor
-    float32_buffers = ("kernel",)
 
-    def __init__(self, size_hw: tuple[int, int], sigma_px: float = SIGMA_PX) -> None:
+    inside: Tensor
+    float32_buffers = ("kernel", "inside")
+
+    def __init__(
+        self, size_hw: tuple[int, int], sigma_px: float = SIGMA_PX, border_px: int = 0
+    ) -> None:
+        """Make one.
+
+        Args:
+            size_hw: Of the map.
+            sigma_px: Of the Gaussian.
+            border_px: So far from the edge distances count as 0, before the blur spreads them.
+        """
         super().__init__()
+        inside = torch.zeros(1, 1, *size_hw)
+        inside[..., border_px : size_hw[0] - border_px, border_px : size_hw[1] - border_px] = 1
+        self.register_buffer("inside", inside, persistent=False)
         self.size_hw = size_hw
         reach_px = math.ceil(REACH_SIGMAS * sigma_px)
         offsets_px = torch.arange(-reach_px, reach_px + 1, dtype=torch.float64)
@@ -68,6 +82,6 @@ class DistanceMap(KeepsFloat32):
         """Give (1, 1, H, W) float32 for (1, 1, h, w)."""
         size = list(self.size_hw)
         large = nnf.interpolate(distances.float(), size, mode="bilinear", align_corners=False)
-        padded = large.index_select(2, self.row_at).index_select(3, self.column_at)
+        padded = (large * self.inside).index_select(2, self.row_at).index_select(3, self.column_at)
         down = nnf.conv2d(padded, self.kernel.view(1, 1, -1, 1))
         return nnf.conv2d(down, self.kernel.view(1, 1, 1, -1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
@@ -39,12 +38,10 @@ from loupe_trainer.methods.efficientad.tiling import open_tiling
 from loupe_trainer.methods.efficientad.training import Networks, Schedule, train
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
-from loupe_trainer.teachers.corpus import MixedCorpus, PictureCorpus, open_corpus
+from loupe_trainer.teachers.corpus import open_corpus
 from loupe_trainer.teachers.pdn import initialise, student_network
-from loupe_trainer.teachers.pretrain import pretrain
-from loupe_trainer.teachers.weights import Teacher, load_teacher
-
-TEACHER: Final = "teacher.safetensors"
+from loupe_trainer.teachers.pretrain import teacher_of_parts
+from loupe_trainer.teachers.weights import Teacher
 
 
 class EfficientAd:
@@ -67,10 +64,7 @@ class EfficientAd:
     @property
     def backbone(self) -> Backbone | None:
         """Whose weights the teacher learnt from; None for a self-supervised one."""
-        if self._teacher is None or self._teacher.origin.sha256 is None:
-            return None
-        origin = self._teacher.origin
-        return Backbone(name=origin.name, licence=origin.licence, sha256=origin.sha256)
+        return None if self._teacher is None else self._teacher.backbone
 
     def preprocess(self, mode: Mode) -> PreprocessSpec:  # noqa: ARG002
         """Cut out the gate's region and resize it to the networks' input."""
@@ -140,15 +134,10 @@ class EfficientAd:
 
     def _open_teacher(self, parts: Rgb, run: RunFolder, progress: Progress) -> Teacher:
         """Load the teacher the recipe names, or train one on the parts, once a run."""
-        if self._config.teacher is not None:
-            return load_teacher(self._folder / self._config.teacher)
-        file = run.checkpoints / TEACHER
-        if file.exists():
-            return load_teacher(file)
-        config = self._config.pretrain.relative_to(self._folder)
-        own = PictureCorpus("the good parts", list(parts))
-        corpus = MixedCorpus(own, open_corpus(config.corpus))
-        return pretrain(config, file, progress, corpus)
+        config, folder = self._config, self._folder
+        named = None if config.teacher is None else folder / config.teacher
+        pretraining = config.pretrain.relative_to(folder)
+        return teacher_of_parts(named, pretraining, run.checkpoints, list(parts), progress)
 
     def _networks(self, teacher: Teacher, parts: Rgb, progress: Progress) -> Networks:
         device = open_device(self._config.device)

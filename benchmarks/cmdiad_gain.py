@@ -1,0 +1,253 @@
+"""What one modality gains from the other in CMDIAD: each alone, with distillation and without."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from harness import REPOSITORY, finish, say
+
+from loupe_edge.simulate import Scenario, gate_spec, simulate
+from loupe_models.gate import GateSpec, gate
+from loupe_models.manifest import Mode
+from loupe_models.preprocess import Tensors, preprocess
+from loupe_trainer.bootstrap import Floats, bootstrap
+from loupe_trainer.data.item import DataSet, Item
+from loupe_trainer.data.pothole import open_potholes
+from loupe_trainer.data.recording import RecordingSet
+from loupe_trainer.methods.cmdiad.config import CmdiadConfig
+from loupe_trainer.methods.cmdiad.detector import CmdiadDetector
+from loupe_trainer.methods.cmdiad.encoders import Encoders, Opening
+from loupe_trainer.methods.cmdiad.learning import Learning
+from loupe_trainer.methods.cmdiad.material import Material
+from loupe_trainer.methods.cmdiad.method import open_cmdiad
+from loupe_trainer.progress import SilentProgress
+from loupe_trainer.run import RunFolder
+
+PLACE = REPOSITORY / "runs" / "cmdiad_gain"
+SEEDS = (1, 2, 3)
+BOTH: tuple[Literal["rgb", "depth"], ...] = ("rgb", "depth")
+N_PARTS, GOOD_SEED, EXAM_SEED, DEFECT_SHARE = 130, 1, 11, 0.6
+DEFECTS = ("dent", "scratch", "stain")
+QUIET = SilentProgress()
+FIT: dict[str, Any] = {
+    "rgb": {"kind": "pdn"},
+    "distillation": {"epochs": 10, "batch": 8, "lr": 1e-3},
+}
+SETTINGS = ("rgb", "rgb, distilled", "depth", "depth, distilled", "both")
+Scores = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Frames to learn from and to be asked about, as `preprocess` gave them."""
+
+    good: Sequence[Tensors]
+    good_parts: Sequence[str]
+    exam: Sequence[Tensors]
+    items: Sequence[Item]
+
+
+def main() -> int:
+    """Run every setting on every data set that is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pothole", type=Path, help="folder of the pothole tiles")
+    given = parser.parse_args()
+    figures = {"belt": together("belt", belt)}
+    if given.pothole is not None:
+        figures["pothole"] = together("pothole", partial(potholes, given.pothole))
+    return finish("cmdiad_gain", figures, [])
+
+
+def belt(seed: int) -> tuple[Trial, dict[str, Any]]:
+    """Half of the simulated good parts, another half for each seed; an exam of dents and paint."""
+    good, exam = recorded("good", GOOD_SEED, 0.0), recorded("exam", EXAM_SEED, DEFECT_SHARE)
+    depth = {"kind": "relief", "place_mm": 10}
+    fit = FIT | {"depth": depth, "bank": {"share": 0.005}, "border_px": 8}
+    parts = sorted({item.part_id for item in good.items})
+    drawn = np.random.default_rng(seed).permutation(len(parts))[: round(0.55 * len(parts))]
+    chosen = {parts[i] for i in drawn}
+    kept = [item for item in good.items if item.part_id in chosen]
+    return trial(fit, (good, kept), (exam, list(exam.items)), gate_spec()), fit
+
+
+def potholes(folder: Path, seed: int) -> tuple[Trial, dict[str, Any]]:
+    """Learn from the good tiles of 12 pictures of roads, and be asked about the other 10."""
+    data = open_potholes(folder, BOTH)
+    depth = {"kind": "relief", "place_mm": 0, "remove_belt": False}
+    fit = FIT | {"depth": depth, "bank": {"share": 0.02}}
+    roads = sorted({item.part_id for item in data.items})
+    drawn = np.random.default_rng(seed).permutation(len(roads))[:12]
+    chosen = {roads[i] for i in drawn}
+    kept = [i for i in data.items if i.part_id in chosen and i.kind == "good"]
+    asked = [i for i in data.items if i.part_id not in chosen]
+    return trial(fit, (data, kept), (data, asked), GateSpec()), fit
+
+
+def recorded(name: str, seed: int, share: float) -> RecordingSet:
+    """Open a recording of the belt, made at the first call."""
+    path = PLACE / f"{name}-{seed}.db3"
+    if not path.exists():
+        say(f"simulating {path.name}")
+        PLACE.mkdir(parents=True, exist_ok=True)
+        scenario = Scenario(n_parts=N_PARTS, seed=seed, defect_share=share, defects=DEFECTS)
+        simulate(scenario, path, lambda *_: None)
+    return RecordingSet.open(path, BOTH, gate_spec(), None)
+
+
+def trial(
+    fit: dict[str, Any], good: tuple[DataSet, list[Item]], exam: tuple[DataSet, list[Item]],
+    spec: GateSpec,
+) -> Trial:  # fmt: skip
+    """Prepare both halves."""
+    learnt, asked = list(seen(fit, *good, spec)), list(seen(fit, *exam, spec))
+    return Trial([t for _, t in learnt], [i.part_id for i, _ in learnt],
+                 [t for _, t in asked], [i for i, _ in asked])  # fmt: skip
+
+
+def seen(
+    fit: dict[str, Any], data: DataSet, items: list[Item], spec: GateSpec
+) -> Iterator[tuple[Item, Tensors]]:
+    """Gate and preprocess, as the edge does."""
+    steps = open_cmdiad(fit, 0, Path(), ("rgbd",)).preprocess("rgbd")
+    for item, frame in data.frames(items):
+        region = gate(frame, spec, data.belt_from_camera)
+        if region is not None:
+            yield item, preprocess(frame, region, steps, data.belt_from_camera).tensors
+
+
+def together(
+    name: str, open_trial: Callable[[int], tuple[Trial, dict[str, Any]]]
+) -> dict[str, Any]:
+    """Learn and ask with every seed; then numbers with intervals, by defect."""
+    found: dict[str, Any] = {}
+    for seed in SEEDS:
+        one, fit = open_trial(seed)
+        folder = PLACE / f"{name}-{seed}"
+        peaks, published = asked(one, fit, seed, RunFolder(folder))
+        found[f"seed {seed}"] = {
+            "map peak": compared(one.items, peaks),
+            "published score": compared(one.items, published),
+        }
+        say(f"{name}, seed {seed}: {found[f'seed {seed}']['map peak']}")
+    return found
+
+
+def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> tuple[Scores, Scores]:
+    """Give each frame's score in every setting: the map's highest value, and the published one."""
+    torch.set_num_threads(1)
+    material, config = divided(one, seed), CmdiadConfig.model_validate(fit)
+    encoders = Opening(config, seed, Path(), material, run, QUIET).encoders(BOTH)
+    learning = Learning(config, seed, encoders, run, QUIET)
+    detectors = learning.detectors(material, ("rgb", "depth", "rgbd"))
+    peaks: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
+    published: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
+    for item, tensors in zip(one.items, one.exam, strict=True):
+        for name, (a_map, score) in answers(detectors, encoders, tensors).items():
+            peaks[name][item.key], published[name][item.key] = float(a_map.max()), float(score)
+    return peaks, published
+
+
+def divided(one: Trial, seed: int) -> Material:
+    """Keep a fifth of the parts for the fusion."""
+    parts = sorted(set(one.good_parts))
+    n_fusion = max(2, round(0.2 * len(parts)))
+    drawn = np.random.default_rng((seed, 0)).permutation(len(parts))[:n_fusion]
+    chosen = {parts[i] for i in drawn}
+    is_fusion = np.array([part in chosen for part in one.good_parts])
+    order = np.concatenate((np.flatnonzero(~is_fusion), np.flatnonzero(is_fusion)))
+    return Material(one.good, order, int((~is_fusion).sum()))
+
+
+@torch.no_grad()
+def described(encoders: Encoders, tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Run both encoders once."""
+    rgb = torch.from_numpy(np.array(tensors["rgb"])).permute(0, 3, 1, 2).float()
+    cloud = (torch.from_numpy(np.array(tensors[name])) for name in ("xyz", "valid"))
+    return {"rgb": encoders.of("rgb")(rgb), "depth": encoders.of("depth")(*cloud)}
+
+
+@torch.no_grad()
+def answers(
+    detectors: Mapping[Mode, CmdiadDetector], encoders: Encoders, tensors: Tensors
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Give map and score of every setting; each bank is searched once.
+
+    Without distillation a modality has the same bank of what it sees, and nothing beside it.
+    """
+    said: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    seen_by: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    tokens = described(encoders, tensors)
+    for mode in BOTH:
+        detector = detectors[mode]
+        imagined = detector.get_submodule("hallucination")(tokens[mode], None)
+        maps, scores = detector.judge.apart((tokens[mode], imagined))
+        seen_by[mode] = said[mode] = maps[:, :1], scores[:1]
+        joined = detector.judge.fusion(scores, maps)
+        said[f"{mode}, distilled"] = joined[0], joined[1]
+    both = detectors["rgbd"].judge.fusion(
+        torch.cat([seen_by[mode][1] for mode in BOTH]),
+        torch.cat([seen_by[mode][0] for mode in BOTH], dim=1),
+    )
+    return said | {"both": (both[0], both[1])}
+
+
+def compared(items: Sequence[Item], scores: Scores) -> dict[str, Any]:
+    """Give AUROC of each setting and gain of each distillation, with intervals over parts."""
+    by_defect: dict[str, Any] = {}
+    for defect in sorted({item.defect or "" for item in items if item.kind == "defect"}):
+        rows = [i for i in items if i.kind == "good" or (i.defect or "") == defect]
+        tops = {name: highest(rows, of) for name, of in scores.items()}
+        names = list(next(iter(tops.values())))
+        parts, is_defect = [n.split("|")[0] for n in names], [n.endswith("|1") for n in names]
+        matrix = {name: np.array([top[n] for n in names]) for name, top in tops.items()}
+
+        def measure(
+            weights: Floats, of: Mapping[str, Floats] = matrix, bad: Sequence[bool] = is_defect
+        ) -> dict[str, Floats]:
+            got = {
+                name: weighted_auroc(values, np.array(bad), weights) for name, values in of.items()
+            }
+            for mode in BOTH:
+                got[f"gain of {mode}"] = got[f"{mode}, distilled"] - got[mode]
+            return got
+
+        point = measure(np.ones((1, len(names))))
+        ranges = bootstrap(parts, is_defect, measure)
+        by_defect[defect or "any"] = {
+            name: [round(float(value[0]), 3), *(round(x, 3) for x in ranges.get(name) or ())]
+            for name, value in point.items()
+        }
+    return by_defect
+
+
+def highest(items: Sequence[Item], of: Mapping[str, float]) -> dict[str, float]:
+    """Give a belt part's highest score; tiles of one road are each asked about by themselves."""
+    tops: dict[str, float] = {}
+    for item in items:
+        tile = item.key if item.stamp is None else ""
+        name = f"{item.part_id}|{tile}|{int(item.kind == 'defect')}"
+        tops[name] = max(of[item.key], tops.get(name, -np.inf))
+    return tops
+
+
+def weighted_auroc(scores: Floats, is_defect: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+    """Give (r,) areas of (n,) scores for (r, n) weights."""
+    bad, good = scores[is_defect], scores[~is_defect]
+    above = (bad[:, None] > good) + 0.5 * (bad[:, None] == good)
+    w_bad, w_good = weights[:, is_defect], weights[:, ~is_defect]
+    pairs = w_bad.sum(1) * w_good.sum(1)
+    areas: Floats = np.einsum("rb,bg,rg->r", w_bad, above, w_good) / np.where(pairs, pairs, np.nan)
+    return areas
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""A patch description network as the colour encoder, where no transformer's weights are at hand.
+
+EfficientAD's teacher (Batzner et al., WACV 2024), as `loupe-trainer pretrain` makes it in a minute
+from good parts and drawn textures. Ours in this place: CMDIAD has a transformer there.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.teachers.normalise import ImageNetNormalise
+from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX
+from loupe_trainer.teachers.weights import Teacher
+
+BORDER_PX: Final = RECEPTIVE_FIELD_PX // 2
+
+
+class PdnEncoder(KeepsFloat32):
+    """Describes what lies around every fourth pixel, the picture continued with its border.
+
+    Attributes:
+        channels: Of a description.
+        origin: Whose weights the network learnt from; None for a self-supervised one.
+    """
+
+    row_at: Tensor
+    column_at: Tensor
+
+    def __init__(self, teacher: Teacher, size_hw: tuple[int, int]) -> None:
+        """Take a teacher's network over.
+
+        Args:
+            teacher: Is copied.
+            size_hw: Of pictures, multiples of 4.
+        """
+        super().__init__()
+        self.normalise = ImageNetNormalise()
+        self.network = copy.deepcopy(teacher.network).eval().requires_grad_(requires_grad=False)
+        self.channels, self.origin = teacher.network.channels, teacher.backbone
+        for name, side in zip(("row_at", "column_at"), size_hw, strict=True):
+            places = torch.arange(-BORDER_PX, side + BORDER_PX).clamp(0, side - 1)
+            self.register_buffer(name, places, persistent=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Describe pictures.
+
+        Args:
+            picture: (B, 3, H, W) float32 in 0..255, red first, not normalised.
+
+        Returns:
+            (B, C, H / 4, W / 4) float32.
+        """
+        normalised = self.normalise(picture.float())
+        wide = normalised.index_select(2, self.row_at).index_select(3, self.column_at)
+        described: Tensor = self.network(wide.to(self.network.last.weight.dtype))
+        return described.float()

@@ -1,0 +1,133 @@
+"""The untaught depth front: relief about its surroundings at several widths, and where on the part.
+
+A dent two millimetres deep looks like a screw's seat, and what tells them apart is the place. So a
+place's token holds how far it lies below or above its surroundings, how high it is, how near an
+outline runs, and where on the part it lies, from the centre of all points. Nothing is learnt, and
+`xyz` and `valid` are all it takes. Ours; no paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from loupe_trainer.encoders.point_encoder import GRID_HW, SIDE
+from loupe_trainer.encoders.point_spread import adaptive_weights
+from loupe_trainer.precision import KeepsFloat32
+
+MM_PER_M: Final = 1000.0
+SIGMAS_PX: Final = (1.5, 3.0, 6.0, 12.0)
+REACH_SIGMAS: Final = 3.0
+OUTLINE_AT, HEIGHT_AT = 1, 2  # at which of the widths an outline's nearness is told, and height
+HEIGHT_SHARE: Final = 0.3  # a part as a whole may lie a little higher than another
+OUTLINE_MM: Final = 2.0  # between a place amid the surface and one far outside, in mm of relief
+LEAST_COVERAGE: Final = 0.5  # of a cell: with less, its own relief is unknown
+FEW: Final = 1e-3
+
+
+class ReliefEncoder(KeepsFloat32):
+    """Describes relief, in millimetres, all in float32.
+
+    Attributes:
+        tensors: What `forward` takes, by preprocessing's names.
+        channels: Of the map: relief at three widths, height, nearness of an outline, and place.
+        side: Of the map.
+        origin: None: nothing was learnt.
+    """
+
+    tensors = ("xyz", "valid")
+    origin = None
+    inside: Tensor
+    place_mm: Tensor
+    rows: Tensor
+    columns: Tensor
+    float32_buffers = ("inside", "place_mm", "rows", "columns")
+
+    def __init__(
+        self, place_mm: float | None, grid_hw: tuple[int, int] = GRID_HW, side: int = SIDE,
+        border_px: int = 0,
+    ) -> None:  # fmt: skip
+        """Make one.
+
+        Args:
+            place_mm: So far apart on the part counts as much as 1 mm of relief; None leaves the
+                place out, for surfaces that do not lie alike.
+            grid_hw: Of the organized cloud.
+            side: Of the map.
+            border_px: So far from the grid's edge points count as unknown.
+        """
+        super().__init__()
+        self.side, self.has_place = side, place_mm is not None
+        self.channels = len(SIGMAS_PX) + 1 + (0 if place_mm is None else 2)
+        rows, columns = (torch.from_numpy(adaptive_weights(n, side)).float() for n in grid_hw)
+        inside = torch.zeros(1, 1, *grid_hw)
+        inside[..., border_px : grid_hw[0] - border_px, border_px : grid_hw[1] - border_px] = 1
+        self.register_buffer("inside", inside, persistent=False)
+        self.register_buffer("place_mm", torch.tensor(place_mm or 1.0))
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        self.blurs = nn.ModuleList(_Blur(sigma_px) for sigma_px in SIGMAS_PX)
+
+    def forward(self, xyz: Tensor, valid: Tensor) -> Tensor:
+        """Describe a cloud.
+
+        Args:
+            xyz: (B, H, W, 3) float32 metres, 0 where invalid; z is the height above the belt where
+                the station knows its belt.
+            valid: (B, H, W) uint8.
+
+        Returns:
+            (B, channels, side, side) float32; 0 where no point is near.
+        """
+        known = valid.float().unsqueeze(1) * self.inside
+        points_mm = xyz.float().permute(0, 3, 1, 2) * MM_PER_M * known
+        shares = [blur(known) for blur in self.blurs]
+        heights = [
+            blur(points_mm[:, 2:]) / share.clamp(min=FEW)
+            for blur, share in zip(self.blurs, shares, strict=True)
+        ]
+        steps = [fine - wide for fine, wide in pairwise(heights)]
+        relief = torch.cat((*steps, HEIGHT_SHARE * heights[HEIGHT_AT]), 1) * known
+        covered = self._cells(known)
+        is_told = (covered > LEAST_COVERAGE).float()
+        told = self._cells(relief) / covered.clamp(min=LEAST_COVERAGE) * is_told
+        outline = OUTLINE_MM * self._cells(shares[OUTLINE_AT])
+        if not self.has_place:
+            return torch.cat((told, outline), 1)
+        return torch.cat((told, outline, self._place(points_mm, known, covered) * is_told), 1)
+
+    def _place(self, points_mm: Tensor, known: Tensor, covered: Tensor) -> Tensor:
+        """Give x and y from the centre of all points, in units of `place_mm`."""
+        flat = points_mm[:, :2]
+        n_points = known.sum((2, 3), keepdim=True).clamp(min=1.0)
+        centred = (flat - flat.sum((2, 3), keepdim=True) / n_points) * known
+        return self._cells(centred) / covered.clamp(min=LEAST_COVERAGE) / self.place_mm
+
+    def _cells(self, x: Tensor) -> Tensor:
+        cells: Tensor = self.rows @ x @ self.columns.T
+        return cells
+
+
+class _Blur(KeepsFloat32):
+    """A Gaussian over (B, 1, H, W), down and across; what lies outside is 0."""
+
+    kernel: Tensor
+    float32_buffers = ("kernel",)
+
+    def __init__(self, sigma_px: float) -> None:
+        super().__init__()
+        self.reach_px = math.ceil(REACH_SIGMAS * sigma_px)
+        at = np.arange(-self.reach_px, self.reach_px + 1)
+        weights = np.exp(-0.5 * (at / sigma_px) ** 2)
+        kernel = torch.from_numpy(weights / weights.sum()).float()
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down = nnf.conv2d(x, self.kernel.view(1, 1, -1, 1), padding=(self.reach_px, 0))
+        return nnf.conv2d(down, self.kernel.view(1, 1, 1, -1), padding=(0, self.reach_px))
