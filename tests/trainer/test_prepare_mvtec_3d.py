@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from loupe_calibration.deproject import ray_planes
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_trainer.cli import app
-from loupe_trainer.data.mvtec_3d import open_mvtec_3d
+from loupe_trainer.data.mvtec_3d import MARK, open_mvtec_3d
 from loupe_trainer.data.organized_cloud import read_cloud
 from loupe_trainer.errors import DataError
 from loupe_trainer.part_alone import pad_to_square, part_mask
-from loupe_trainer.prepare_mvtec_3d import MARK, prepare_mvtec_3d
+from loupe_trainer.prepare_mvtec_3d import prepare_mvtec_3d
 from loupe_trainer.progress import SilentProgress
 
 WIDTH, HEIGHT = 80, 60
