@@ -242,7 +242,7 @@ def as_visa(category: Path) -> None:
     [
         (as_loco, ("pushpins", "screw_bag"), "MVTec LOCO AD"),
         (as_visa, ("candle", "pcb1"), "VisA"),
-        (as_3d, ("foam", "tire"), None),
+        (as_3d, ("foam", "tire"), "MVTec 3D-AD"),
     ],
 )
 def test_the_other_data_sets(
@@ -303,7 +303,9 @@ def test_published_means_are_those_of_their_rows() -> None:
     assert np.mean([f.image_auroc for f in clouds.rows.values()]) == pytest.approx(0.863, abs=1e-3)
     assert np.mean([f.au_pro for f in clouds.rows.values()]) == pytest.approx(0.907, abs=1e-3)
     assert find_published("folder", "rgb", ["my-parts"]) is None
-    assert find_published("mvtec_3d", "rgb", ["tire"]) is None
+    assert find_published("mvtec_3d", "rgb", ["my-parts"]) is None
+    means = {t.modes: t.mean.image_auroc for t in TABLES if t.reader == "mvtec_3d"}
+    assert means == {("depth",): 0.874, ("rgb",): 0.850, ("rgbd",): 0.945}
     assert all(set(t.rows) in ({*t.names}, set()) for t in TABLES)
 
 

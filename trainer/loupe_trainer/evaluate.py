@@ -116,7 +116,9 @@ def evaluate(
         raise DataError("no frame to evaluate on; give pictures, or a recording with its labels")
     engine = open_engine(bundle, mode)
     belt = data.belt_from_camera
-    inspector = Inspector(bundle, mode, engine, belt_from_camera=belt)
+    inspector = Inspector(
+        bundle, mode, engine, belt_from_camera=belt, min_depth_valid=data.min_depth_valid
+    )
     frames: list[Outcome] = []
     shown: list[Shown] = []
     plain: list[Outcome] = []

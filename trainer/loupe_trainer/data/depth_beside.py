@@ -12,6 +12,7 @@ import numpy.typing as npt
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import Stream
+from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
 from loupe_models.frame import Frame
 from loupe_trainer.data.item import Item
 from loupe_trainer.data.picture_set import PictureSet
@@ -41,12 +42,14 @@ class DepthBeside:
         streams: What frames are given; depth is opened only where this holds `depth`.
         depth_of: Where the depth of an item lies.
         read: Opens such a file.
+        min_depth_valid: See `DataSet`.
     """
 
     pictures: PictureSet
     streams: tuple[Stream, ...]
     depth_of: Callable[[Item], Path]
     read: Callable[[Path], Scan]
+    min_depth_valid: float = DEFAULT_MIN_DEPTH_VALID
 
     @property
     def items(self) -> Sequence[Item]:

@@ -68,6 +68,10 @@ class DataSet(Protocol):
     def belt_from_camera(self) -> Transform | None:
         """The belt, where the data comes with it."""
 
+    @property
+    def min_depth_valid(self) -> float:
+        """Least share of a region with a depth, where depth is used; less is `unknown`."""
+
     def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
         """Read the frames of some items, in the set's own order, each once.
 

@@ -1,14 +1,16 @@
 """One category of MVTec 3D-AD, as downloaded: colour, and an organized point cloud beside it.
 
 Bergmann et al., VISAPP 2022. `<set>/<kind>/rgb/NNN.png`, `xyz/NNN.tiff` and `gt/NNN.png`, with the
-sets train, validation and test.
+sets train, validation and test. `loupe-trainer prepare` makes a folder laid out alike.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from loupe_edge.camera_settings import Stream
+from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
 from loupe_edge.pictures import list_pictures
 from loupe_trainer.data.depth_beside import DepthBeside
 from loupe_trainer.data.good import good_items, only_good
@@ -17,6 +19,8 @@ from loupe_trainer.data.mvtec import refuse_undrawn, tested_item
 from loupe_trainer.data.organized_cloud import read_scan
 from loupe_trainer.data.picture_set import PictureSet
 from loupe_trainer.errors import DataError
+
+MARK: Final = "prepared.json"  # lies in a prepared folder: of one category, or of all
 
 
 def open_mvtec_3d(root: Path, streams: tuple[Stream, ...]) -> DepthBeside:
@@ -33,7 +37,13 @@ def open_mvtec_3d(root: Path, streams: tuple[Stream, ...]) -> DepthBeside:
                 f"{root}: {len(absent)} of {len(items)} clouds are missing, such as "
                 f"{absent[0]}; extract the data again"
             )
-    return DepthBeside(PictureSet(tuple(items)), streams, _cloud_of, read_scan)
+    # What `prepare` took away around the part is no hole: a part may be small in its picture.
+    least = 0.0 if _is_prepared(root) else DEFAULT_MIN_DEPTH_VALID
+    return DepthBeside(PictureSet(tuple(items)), streams, _cloud_of, read_scan, least)
+
+
+def _is_prepared(root: Path) -> bool:
+    return any((folder / MARK).is_file() for folder in (root, root.parent))
 
 
 def _items(root: Path) -> list[Item]:

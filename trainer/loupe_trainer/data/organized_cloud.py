@@ -24,6 +24,7 @@ MIN_POINTS = 200
 MAX_POINTS = 20_000  # fitted to; the lens has five numbers
 MAX_OFF_PX = 1.0  # 95 of 100 points project at most so far from their own pixel
 CHANNELS = 3
+METRES = "A cloud is in metres"
 
 
 def read_scan(path: Path) -> Scan:
@@ -39,7 +40,7 @@ def read_scan(path: Path) -> Scan:
     z_m = np.where(np.isfinite(xyz_m).all(axis=-1), xyz_m[..., 2], 0.0)
     doubt = doubt_units(z_m)
     if doubt:
-        raise DataError(f"{path}: {doubt} A cloud is in metres")
+        raise DataError(f"{path}: {doubt} {METRES}")
     farthest_m = np.iinfo(np.uint16).max * DEPTH_UNIT_M
     if z_m.max() > farthest_m or z_m.min() < 0:
         raise DataError(

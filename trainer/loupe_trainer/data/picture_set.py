@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loupe_calibration.transform import Transform
+from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
 from loupe_edge.pictures import list_pictures, read_mask, read_rgb
 from loupe_models.frame import Frame, Label
 from loupe_trainer.data.item import Item
@@ -37,6 +38,11 @@ class PictureSet:
     def belt_from_camera(self) -> Transform | None:
         """Unknown."""
         return None
+
+    @property
+    def min_depth_valid(self) -> float:
+        """As at a station; there is no depth here."""
+        return DEFAULT_MIN_DEPTH_VALID
 
     def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
         """Read the pictures one by one."""

@@ -14,6 +14,7 @@ from loupe_calibration.transform import Transform
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import EndOfRecordingError
+from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
 from loupe_edge.labels import labels_path, read_labels, read_mask
 from loupe_edge.recording_file import read_contents
 from loupe_models.frame import Frame, Label
@@ -30,6 +31,7 @@ class RecordingSet:
 
     Attributes:
         labels: By item key; truth masks are found through them.
+        min_depth_valid: See `DataSet`.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class RecordingSet:
     items: Sequence[Item]
     labels: Mapping[str, Label]
     belt_from_camera: Transform | None
+    min_depth_valid: float = DEFAULT_MIN_DEPTH_VALID
 
     @classmethod
     def open(
