@@ -288,29 +288,19 @@ def test_depth_is_described_about_its_mean_group(tmp_path: Path) -> None:
     assert about.square().mean().sqrt().item() == pytest.approx(1, abs=0.3)
 
 
-def test_the_surface_front_takes_no_groups_at_the_station(tmp_path: Path) -> None:
-    depth = {**TINY["depth"], "kind": "surface", "surface_steps": 2}
-    method = open_method("f2f", ("depth",), depth=depth)
+@pytest.mark.parametrize(("kind", "beside"), [("surface", GROUPED), ("relief", ())])
+def test_cheap_fronts_take_no_groups_at_the_station(
+    tmp_path: Path, kind: str, beside: Sequence[str]
+) -> None:
+    method = open_method("f2f", ("depth",), depth={"kind": kind, "surface_steps": 2,
+                         "n_points": 128, "group_size": 16, "steps": 2})  # fmt: skip
     spec = method.learnt_from()
     assert spec is not None
-    assert set(spec.tensors) == {"rgb", "xyz", "valid", *GROUPED}
-    (detector,) = learn(method, tmp_path).values()
-    seen = tensors(a_frame(3), method.preprocess("depth"))
-    assert tuple(seen) == ("xyz", "valid")
-    inputs, _ = export_onnx(detector, seen, tmp_path / "depth.onnx")
-    assert [spec.name for spec in inputs] == ["xyz", "valid"]
-
-
-def test_relief_takes_no_groups_at_all(tmp_path: Path) -> None:
-    depth = {"kind": "relief", "place_mm": 5}
-    method = open_method("f2f", ("depth",), depth=depth)
-    spec = method.learnt_from()
-    assert spec is not None
-    assert set(spec.tensors) == {"rgb", "xyz", "valid"}
+    assert set(spec.tensors) == {"rgb", "xyz", "valid", *beside}
     (detector,) = learn(method, tmp_path).values()
     seen = tensors(a_frame(3), method.preprocess("depth"))
     specs = export_onnx(detector, seen, tmp_path / "depth.onnx")
-    assert [spec.name for spec in specs[0]] == ["xyz", "valid"]
+    assert [spec.name for spec in specs[0]] == list(seen) == ["xyz", "valid"]
     answer = Scorer(tmp_path / "depth.onnx", *specs).answer(seen)
     said = detector(*(torch.from_numpy(np.array(array)) for array in seen.values()))
     assert answer.score == pytest.approx(said[1].item(), rel=1e-3)
