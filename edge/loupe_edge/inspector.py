@@ -170,7 +170,7 @@ class Inspector:
                 f"{self.min_depth_valid:.0%} is required"
             )
         if uses_depth:
-            _refuse_units(frame, looked)
+            refuse_units(frame, looked)
         return region
 
     def _decide(
@@ -218,8 +218,17 @@ class Inspector:
         )
 
 
-def _refuse_units(frame: Frame, looked: Rect) -> None:
-    """A camera or recording whose depth scale is wrong by a thousand shows no part as it is."""
+def refuse_units(frame: Frame, looked: Rect) -> None:
+    """Refuse a camera or recording whose depth scale is wrong by a thousand.
+
+    Args:
+        frame: One without depth passes.
+        looked: The region that counts.
+
+    Raises:
+        FrameError: Depth lies where no camera over a belt measures; the message names its range,
+            the unit that it may be in, and the scale.
+    """
     if frame.depth is None or frame.depth_scale_m is None:
         return
     x, y, width, height = looked

@@ -99,6 +99,7 @@ def test_an_interrupted_cache_is_made_again(data: DataSet, tmp_path: Path) -> No
 
     class StopsEarly:
         items, files, belt_from_camera = data.items, data.files, None
+        min_depth_valid = data.min_depth_valid
 
         def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
             for n, pair in enumerate(data.frames(items)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -145,3 +146,26 @@ def test_data_are_never_changed_in_place(tire: Path, tmp_path: Path) -> None:
     (out / MARK).write_text("{")
     with pytest.raises(DataError, match="damaged"):
         prepare_mvtec_3d(tire, out, SilentProgress())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda xyz: xyz * 1000, r"5\d\d m; are these millimetres\? A cloud is in metres"),
+        (lambda xyz: xyz / 1000, "are these metres that were read as millimetres"),
+        (lambda xyz: xyz * 0, "only 0 points along its border"),
+        (lambda xyz: xyz[:40], "of another size than its picture"),
+    ],
+)
+def test_what_is_wrong_with_a_cloud_is_told_and_nothing_of_it_written(
+    tire: Path,
+    tmp_path: Path,
+    spoil: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+    says: str,
+) -> None:
+    cloud = tire / "train" / "good" / "xyz" / "001.tiff"
+    assert cv2.imwrite(str(cloud), np.ascontiguousarray(spoil(scene())[..., ::-1]))
+    with pytest.raises(DataError, match=f"xyz/001.tiff: .*{says}"):
+        prepare_mvtec_3d(tire, tmp_path / "prepared", SilentProgress())
+    left = {f.name for f in (tmp_path / "prepared").rglob("*.*")}
+    assert left == {MARK, "000.tiff", "000.png"}

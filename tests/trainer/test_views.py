@@ -32,6 +32,7 @@ class Frames:
     """Frames that are there already, as a data set."""
 
     belt_from_camera = None
+    min_depth_valid = 0.5
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._frames = frames
@@ -119,6 +120,16 @@ def test_a_frame_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="f, 1: the bundle looks at depth") as refused:
         cache_tensors(tmp_path / "c", data, data.items, views_of({}, SPECS), "0" * 64, QUIET)
     assert isinstance(refused.value.__cause__, FrameError)
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1000, "millimetres"), (0.001, "metres that were")])
+def test_nothing_is_learnt_from_depth_in_another_unit(
+    tmp_path: Path, factor: float, unit: str
+) -> None:
+    data = Frames([exposure(0), replace(exposure(1), depth_scale_m=UNIT_M * factor)])
+    told = rf"f, 1: depths of .* m; are these {unit}.*The depth scale is {UNIT_M * factor:g} m"
+    with pytest.raises(DataError, match=told):
+        cache_tensors(tmp_path / "c", data, data.items, views_of({}, SPECS), "0" * 64, QUIET)
 
 
 def test_a_part_without_colour_is_spoiled_in_depth() -> None:

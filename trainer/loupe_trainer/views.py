@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.transform import Transform
+from loupe_edge.inspector import refuse_units
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.gate import GateSpec, gate
@@ -144,6 +145,7 @@ def learnable(views: Views, frame: Frame, key: str, place: Path) -> Seen | None:
         DataError: It cannot be looked at; the message names it.
     """
     try:
+        refuse_units(frame, Rect(0, 0, *frame.size_wh))  # as the line will
         return views.seen(frame)
     except FrameError as error:
         raise DataError(f"{place}, {key}: {error}; mend it or leave the frame out") from error
