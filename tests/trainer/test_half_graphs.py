@@ -20,9 +20,11 @@ from loupe_models.graph_lint import FLOAT32_OPS
 from loupe_models.groups import group_points
 from loupe_models.points import grid_points, sample_farthest
 from loupe_models.preprocess import Tensors
+from loupe_trainer.encoders.pdn_encoder import PdnEncoder
 from loupe_trainer.encoders.point_encoder import PointEncoder
 from loupe_trainer.encoders.point_mae import PointMae
 from loupe_trainer.encoders.point_shape import TINY
+from loupe_trainer.encoders.relief import ReliefEncoder
 from loupe_trainer.encoders.surface_encoder import SurfaceEncoder
 from loupe_trainer.encoders.vit import Vit, initialise
 from loupe_trainer.encoders.vit_spec import VitSpec
@@ -57,6 +59,8 @@ from loupe_trainer.parity import run_torch
 from loupe_trainer.scorer import Scorer
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pdn import PdnShape, student_network, teacher_network
+from loupe_trainer.teachers.pdn import initialise as initialise_pdn
+from loupe_trainer.teachers.weights import Origin, Teacher
 
 SIDE, N_CENTRES, GROUP = 32, 24, 8
 WIDTH = 16
@@ -102,10 +106,18 @@ def points() -> PointEncoder:
     return PointEncoder(PointMae(shape), None, (SIDE, SIDE), 4, N_CENTRES)
 
 
-def judge(n_banks: int) -> Judge:
+def judge(*channels: int) -> Judge:
+    """A bank for each kind of token, of so many channels."""
     generator = torch.Generator().manual_seed(3)
-    banks = [MemoryBank(torch.randn(40, WIDTH, generator=generator)) for _ in range(n_banks)]
-    return Judge(banks, SIDE)
+    return Judge([MemoryBank(torch.randn(40, n, generator=generator)) for n in channels], SIDE)
+
+
+def plain() -> Detector:
+    """What a station without published weights has."""
+    network = initialise_pdn(teacher_network(PdnShape("S", 0.07)))
+    teacher = Teacher(network, Origin(name="none", licence="none", corpus="none"), "0" * 64)
+    colour, relief = PdnEncoder(teacher, (SIDE, SIDE)), ReliefEncoder(10.0, (SIDE, SIDE), SIDE // 4)
+    return RgbdDetector(colour, relief, judge(colour.channels, relief.channels))
 
 
 def hallucination(kind: str, picture: nn.Module | None) -> Hallucination:
@@ -118,16 +130,20 @@ def hallucination(kind: str, picture: nn.Module | None) -> Hallucination:
 
 def cmdiad(name: str) -> tuple[Detector, tuple[str, ...]]:
     mode, _, kind = name.partition(" ")
+    if kind == "plain":
+        return plain(), ("rgb", "xyz", "valid")
     if mode == "rgbd":
-        return RgbdDetector(vit(), points(), judge(2)), ("rgb", *GROUPED)
+        return RgbdDetector(vit(), points(), judge(WIDTH, WIDTH)), ("rgb", *GROUPED)
     if mode == "rgb":
         imagined = None if kind == "none" else hallucination(kind, ImageNetNormalise())
-        return RgbDetector(vit(), imagined, judge(1 + (kind != "none"))), ("rgb",)
+        return RgbDetector(vit(), imagined, judge(*[WIDTH] * (1 + (kind != "none")))), ("rgb",)
     if kind == "surface":
         takes: tuple[str, ...] = ("xyz", "valid")
-        return DepthDetector(SurfaceEncoder(WIDTH, (SIDE, SIDE), 4), None, judge(1), takes), takes
+        return DepthDetector(
+            SurfaceEncoder(WIDTH, (SIDE, SIDE), 4), None, judge(WIDTH), takes
+        ), takes
     takes = (*GROUPED, "xyz") if kind == "i2f" else GROUPED
-    return DepthDetector(points(), hallucination(kind, None), judge(2), takes), takes
+    return DepthDetector(points(), hallucination(kind, None), judge(WIDTH, WIDTH), takes), takes
 
 
 # The products that stay in float32, by what their ONNX names hold: the Gaussian of each bank's map,
@@ -143,6 +159,7 @@ FULL_PRODUCTS: Mapping[str, Mapping[str, int]] = {
                   "hallucination/network/first": 1},
     "depth f2i": {"distance_map": 4, "groups": 1, "pos_embed": 2, "spread": 2},
     "depth surface": {"distance_map": 2, "encoder": 4},
+    "rgbd plain": {"distance_map": 4, "depth_encoder": 24},
     "rgbd": {"distance_map": 4, "groups": 1, "pos_embed": 2, "spread": 2},
 }  # fmt: skip
 NAMES = sorted(FULL_PRODUCTS)
@@ -213,7 +230,7 @@ def test_islands_are_float32_and_so_are_inputs_and_outputs(name: str) -> None:
         if node.op_type in FLOAT32_OPS:
             assert kinds[node.input[0]] == FULL, node.name
     expected = {"ReduceMean"} if name.startswith("efficientad") else {"Softmax", "Sqrt"}
-    if "surface" not in name:
+    if "surface" not in name and "plain" not in name:
         assert expected <= seen
     assert {kinds[value.name] for value in graph.output} == {FULL}
     assert HALF not in {kinds[value.name] for value in graph.input}

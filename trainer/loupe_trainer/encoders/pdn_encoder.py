@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import KeepsFloat32, scale_weights
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX
 from loupe_trainer.teachers.weights import Teacher
@@ -45,6 +45,10 @@ class PdnEncoder(KeepsFloat32):
         for name, side in zip(("row_at", "column_at"), size_hw, strict=True):
             places = torch.arange(-BORDER_PX, side + BORDER_PX).clamp(0, side - 1)
             self.register_buffer(name, places, persistent=False)
+
+    def amplify(self, gain: float) -> None:
+        """Scale what it says, by its last layer."""
+        scale_weights(self.network.last, gain)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Describe pictures.

@@ -45,9 +45,10 @@ class ReliefEncoder(KeepsFloat32):
     origin = None
     inside: Tensor
     place_mm: Tensor
+    gain: Tensor
     rows: Tensor
     columns: Tensor
-    float32_buffers = ("inside", "place_mm", "rows", "columns")
+    float32_buffers = ("inside", "place_mm", "gain", "rows", "columns")
 
     def __init__(
         self, place_mm: float | None, grid_hw: tuple[int, int] = GRID_HW, side: int = SIDE,
@@ -70,9 +71,14 @@ class ReliefEncoder(KeepsFloat32):
         inside[..., border_px : grid_hw[0] - border_px, border_px : grid_hw[1] - border_px] = 1
         self.register_buffer("inside", inside, persistent=False)
         self.register_buffer("place_mm", torch.tensor(place_mm or 1.0))
+        self.register_buffer("gain", torch.tensor(1.0), persistent=False)
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
         self.blurs = nn.ModuleList(_Blur(sigma_px) for sigma_px in SIGMAS_PX)
+
+    def amplify(self, gain: float) -> None:
+        """Scale what it says."""
+        self.gain *= gain
 
     def forward(self, xyz: Tensor, valid: Tensor) -> Tensor:
         """Describe a cloud.
@@ -98,9 +104,10 @@ class ReliefEncoder(KeepsFloat32):
         is_told = (covered > LEAST_COVERAGE).float()
         told = self._cells(relief) / covered.clamp(min=LEAST_COVERAGE) * is_told
         outline = OUTLINE_MM * self._cells(shares[OUTLINE_AT])
-        if not self.has_place:
-            return torch.cat((told, outline), 1)
-        return torch.cat((told, outline, self._place(points_mm, known, covered) * is_told), 1)
+        described = [told, outline]
+        if self.has_place:
+            described.append(self._place(points_mm, known, covered) * is_told)
+        return self.gain * torch.cat(described, 1)
 
     def _place(self, points_mm: Tensor, known: Tensor, covered: Tensor) -> Tensor:
         """Give x and y from the centre of all points, in units of `place_mm`."""
