@@ -38,7 +38,7 @@ from loupe_trainer.export import export_onnx
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
 
 SIDE_PX, THREADS, SEED = 256, 2, 0
-N_ROUNDS, N_WARM_UP = 60, 5
+N_ROUNDS, N_WARM_UP = 30, 3
 REST_S = (
     0.1  # ONNX Runtime's threads, left as they come, spin on for a while and slow the next side
 )
