@@ -57,7 +57,7 @@ def main() -> int:
         times_ms = take_turns(sides)
         started = {kind: start_up(bundle.file("rgb.fp32.onnx"), kind) for kind in KINDS}
     p50 = {side: round(float(np.median(times)), 2) for side, times in times_ms.items()}
-    ratios = {kind: p50[f"loupe, {kind}"] / p50[f"peer, {kind}"] for kind in KINDS}
+    ratios = {kind: paired_ratio(times_ms, kind) for kind in KINDS}
     floor_ms = GFLOP / peak * 1000
     figures = {
         "threads": THREADS,
@@ -145,18 +145,24 @@ def open_peer(file: Path, kind: str) -> Callable[[], object]:
 
 
 def take_turns(sides: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Time one call of each side a round, milliseconds."""
+    """Time one call of each side a round, milliseconds; every other round backwards."""
     times_ms: dict[str, list[float]] = {side: [] for side in sides}
     for n in range(N_WARM_UP + N_ROUNDS):
         if n % 10 == 0:
             say(f"round {n} of {N_WARM_UP + N_ROUNDS}")
-        for side, call in sides.items():
+        for side, call in sorted(sides.items(), reverse=n % 2 == 1):
             time.sleep(REST_S)
             began = time.perf_counter()
             call()
             if n >= N_WARM_UP:
                 times_ms[side].append((time.perf_counter() - began) * 1000)
     return times_ms
+
+
+def paired_ratio(times_ms: dict[str, list[float]], kind: str) -> float:
+    """Give the median over rounds of Loupe's time over the peer's in the same round."""
+    ours, theirs = times_ms[f"loupe, {kind}"], times_ms[f"peer, {kind}"]
+    return float(np.median(np.array(ours) / np.array(theirs)))
 
 
 def peak_gflops() -> float:

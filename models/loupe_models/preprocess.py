@@ -331,7 +331,8 @@ def _resample(rgb: npt.NDArray[np.uint8], to_wh: tuple[int, int]) -> npt.NDArray
     if (width, height) == to_wh:
         return rgb
     if to_wh[0] <= width and to_wh[1] <= height:
-        # Through float: the same values as OpenCV's own uint8 path, in two thirds of its time.
+        # Through float: the values of OpenCV's own uint8 path, exact halves apart, in two thirds of
+        # its time.
         mean = cv2.resize(rgb.astype(np.float32), to_wh, interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.convertScaleAbs(mean), dtype=np.uint8)
     if to_wh[0] >= width and to_wh[1] >= height:
