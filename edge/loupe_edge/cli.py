@@ -42,8 +42,8 @@ app = typer.Typer(
     help="Inspect parts at a station: good, defect or unknown, before the part leaves.\n\n"
     "Exit status: 0 done, 1 a fault, 2 bad input (the message says what to do), 130 interrupted.",
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 STATION, PICTURES, MEASURE = "At the station", "Recordings and pictures", "This machine"
 

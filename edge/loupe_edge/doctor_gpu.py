@@ -78,7 +78,7 @@ def examine_nodes(root: Path, nodes: list[Path], release: str) -> Finding:
     what = f"Jetson Linux {release}" if release else driver_release(root) or "a driver"
     if not _nodes(root, GPU_NODES):
         if not release:
-            return Finding("gpu", "OK", "none: graphs run on the CPU")
+            return Finding("gpu", "OK", "none: graphs run on the CPU; TensorRT needs one")
         advice = (
             "in a container, start it with NVIDIA's runtime (--runtime nvidia); else the GPU's "
             "driver is not loaded: look at `sudo dmesg | grep -i nvgpu`, and install JetPack again"

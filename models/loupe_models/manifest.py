@@ -63,7 +63,7 @@ class Variant(_Strict):
 
     file: FileName
     precision: Precision
-    tolerance: float = Field(gt=0)
+    tolerance: float = Field(gt=0, le=0.1)
     relative_tolerance: float = Field(default=0.0, ge=0, lt=1)
     parity: dict[str, float] = {}
     threshold: Threshold | None = None
@@ -91,6 +91,8 @@ class ModeManifest(_Strict):
     def _scores_are_sorted(self) -> ModeManifest:
         if list(self.calibration_scores) != sorted(self.calibration_scores):
             raise ValueError("calibration_scores must be sorted")
+        if self.calibration_scores[0] == self.calibration_scores[-1]:
+            raise ValueError("calibration_scores are all the same; export the bundle again")
         return self
 
     @model_validator(mode="after")
@@ -153,6 +155,17 @@ class Manifest(_Strict):
     modes: dict[Mode, ModeManifest] = Field(min_length=1)
     files: dict[FileName, Sha256]
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _graphs_are_named_after_mode_and_precision(self) -> Manifest:
+        for mode, contract in self.modes.items():
+            for precision, variant in contract.variants.items():
+                if variant.file != f"{mode}.{precision}.onnx":
+                    raise ValueError(
+                        f"the graph of {mode} in {precision} is {mode}.{precision}.onnx, not "
+                        f"{variant.file}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _named_files_are_listed(self) -> Manifest:

@@ -214,9 +214,10 @@ def test_a_manifest_cut_anywhere_is_refused(copy: Path) -> None:
 
 def test_a_graph_that_breaks_the_contract_is_refused_at_load(copy: Path) -> None:
     swapped = json.loads((copy / MANIFEST).read_text())
-    swapped["modes"]["rgb"]["variants"]["fp32"]["file"] = "depth.fp32.onnx"
+    shutil.copy(copy / "depth.fp32.onnx", copy / "rgb.fp32.onnx")
+    swapped["files"]["rgb.fp32.onnx"] = swapped["files"]["depth.fp32.onnx"]
     (copy / MANIFEST).write_text(json.dumps(swapped))
-    with pytest.raises(GraphError, match=rf"{copy}: depth\.fp32\.onnx: inputs .*; export"):
+    with pytest.raises(GraphError, match=rf"{copy}: rgb\.fp32\.onnx: inputs .*; export"):
         load_bundle(copy)
 
 

@@ -83,6 +83,20 @@ def no_golden(m: Document) -> None:
     m["modes"]["rgb"]["golden"] = []
 
 
+def equal_scores(document: Document) -> None:
+    scores = document["modes"]["rgb"]["calibration_scores"]
+    document["modes"]["rgb"]["calibration_scores"] = [1.0] * len(scores)
+
+
+def another_precisions_graph(document: Document) -> None:
+    variant = document["modes"]["rgb"]["variants"]["fp32"]
+    document["modes"]["rgb"]["variants"]["fp16"] = variant | {"precision": "fp16"}
+
+
+def boundless_tolerance(document: Document) -> None:
+    document["modes"]["rgb"]["variants"]["fp32"]["tolerance"] = 1e9
+
+
 def unsorted_scores(m: Document) -> None:
     m["modes"]["rgb"]["calibration_scores"].reverse()
 
@@ -136,6 +150,9 @@ SPOILT: list[tuple[Callable[[Document], None], str]] = [
     (golden_not_listed, "not listed under files: golden/"),
     (no_golden, "golden"),
     (unsorted_scores, "calibration_scores must be sorted"),
+    (equal_scores, "calibration_scores are all the same"),
+    (another_precisions_graph, "the graph of rgb in fp16 is rgb.fp16.onnx, not rgb.fp32.onnx"),
+    (boundless_tolerance, "tolerance"),
     (nan_score, "calibration_scores"),
     (infinite_threshold, "threshold.value"),
     (too_many_scores, "calibration_scores"),

@@ -37,8 +37,8 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(no_args_is_help=True, help="Offline steps over published data.")
 app.add_typer(prepare_app, name="prepare")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 Run = Annotated[Path, typer.Argument(help="The --out folder of a training run.")]
 

@@ -46,4 +46,9 @@ class Scenario(BaseModel):
     def _depth_goes_off_before_it_comes_back(self) -> Scenario:
         if self.depth_off is not None and not 0 <= self.depth_off[0] < self.depth_off[1]:
             raise ValueError("depth_off: give the first part without depth, then the first with it")
+        if self.depth_off is not None and self.depth_off[0] >= self.n_parts:
+            raise ValueError(
+                f"depth_off: begins at part {self.depth_off[0]}, and the last one is "
+                f"{self.n_parts - 1}"
+            )
         return self

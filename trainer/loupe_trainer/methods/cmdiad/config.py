@@ -58,6 +58,9 @@ class RgbEncoderConfig(_Strict):
             raise ValueError(
                 'rgb.weights are a transformer\'s: set kind = "vit", or give `teacher`'
             )
+        strange = sorted({"channels", "depth", "steps"} & self.model_fields_set)
+        if self.kind == "pdn" and strange:
+            raise ValueError(f"rgb.{strange[0]} is of a tiny transformer; for pdn see rgb.pretrain")
         return self
 
 
