@@ -111,3 +111,5 @@ def test_depth_is_off_while_the_named_parts_pass() -> None:
     assert not has_depth(endless, n_frames(endless) - 1)
     with pytest.raises(ValueError, match="depth_off"):
         Scenario(depth_off=(4, 4))
+    with pytest.raises(ValueError, match="begins at part 6, and the last one is 5"):
+        Scenario(n_parts=6, depth_off=(6, 8))
