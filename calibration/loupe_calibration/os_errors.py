@@ -25,6 +25,8 @@ def explained(error: OSError) -> LoupeError:
     """Say of an error which file it is about, and what to do."""
     where = f"{error.filename}: " if error.filename is not None else ""
     if error.errno in DISK_IS_FULL:
+        full = error.filename2 or error.filename  # of a copy, it is the target's disk
+        where = f"{full}: " if full is not None else ""
         return FaultError(f"{where}the disk is full; free some space, or name another place")
     if where and error.errno in ADVICE:
         return BadInputError(f"{where}{ADVICE[error.errno]}")

@@ -34,6 +34,8 @@ def test_a_full_disk_and_the_rest_are_faults() -> None:
     full = explained(OSError(errno.ENOSPC, "No space left on device", "/data/a.db3"))
     assert isinstance(full, FaultError)
     assert str(full).startswith("/data/a.db3: the disk is full; free some space")
+    copy = OSError(errno.ENOSPC, "No space left on device", "/here/a", None, "/there/a")
+    assert str(explained(copy)).startswith("/there/a: the disk is full")
     assert isinstance(explained(OSError(errno.EACCES, "Permission denied")), FaultError)
     torn = explained(OSError(errno.EIO, "Input/output error", "/data/a.db3"))
     assert isinstance(torn, FaultError)
