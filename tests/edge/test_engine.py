@@ -1,8 +1,10 @@
-"""The default engine: what it accepts, what it refuses, what it frees."""
+"""Engines in this memory: what they answer, what they refuse, what they free."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,30 @@ import numpy.typing as npt
 import onnx
 import pytest
 
-from loupe_edge.engines import open_engine
+from loupe_edge.engines import EngineKind, open_engine
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.errors import EngineError
+from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
 from loupe_models.errors import BundleError
 
 
-def test_outputs_have_the_contract_and_are_the_callers_to_keep(tiny_bundle: Bundle) -> None:
-    engine = open_engine(tiny_bundle, "rgb")
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def kind(request: pytest.FixtureRequest) -> EngineKind:
+    pytest.importorskip(request.param, reason="needs loupe[openvino]")
+    named: EngineKind = request.param
+    return named
+
+
+@pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
+def test_a_bundle_is_proved(tiny_bundle: Bundle, kind: EngineKind, mode: str) -> None:
+    assert prove(tiny_bundle, mode, open_engine(tiny_bundle, mode, kind=kind)).n_golden > 0
+
+
+def test_outputs_have_the_contract_and_are_the_callers_to_keep(
+    tiny_bundle: Bundle, kind: EngineKind
+) -> None:
+    engine = open_engine(tiny_bundle, "rgb", kind=kind)
     flat = {"rgb": np.full((1, 64, 64, 3), 100, np.uint8)}
     spot = {"rgb": flat["rgb"].copy()}
     spot["rgb"][0, 30:34, 30:34] = 250
@@ -42,15 +59,18 @@ def test_outputs_have_the_contract_and_are_the_callers_to_keep(tiny_bundle: Bund
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(
-    tiny_bundle: Bundle, tensors: dict[str, npt.NDArray[np.generic]], message: str
+    tiny_bundle: Bundle,
+    kind: EngineKind,
+    tensors: dict[str, npt.NDArray[np.generic]],
+    message: str,
 ) -> None:
-    engine = open_engine(tiny_bundle, "rgb")
+    engine = open_engine(tiny_bundle, "rgb", kind=kind)
     with pytest.raises(EngineError, match=message):
         engine.infer(tensors)
 
 
-def test_a_closed_engine_says_so(tiny_bundle: Bundle) -> None:
-    engine = open_engine(tiny_bundle, "rgb")
+def test_a_closed_engine_says_so(tiny_bundle: Bundle, kind: EngineKind) -> None:
+    engine = open_engine(tiny_bundle, "rgb", kind=kind)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed"):
@@ -58,13 +78,12 @@ def test_a_closed_engine_says_so(tiny_bundle: Bundle) -> None:
 
 
 def test_a_graph_the_runtime_cannot_load_is_an_engine_error(
-    tmp_path: Path, tiny_bundle: Bundle
+    tmp_path: Path, tiny_bundle: Bundle, kind: EngineKind
 ) -> None:
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"not a graph")
-    contract = tiny_bundle.mode("rgb")
+    folder = shutil.copytree(tiny_bundle.path, tmp_path / "bundle")
+    (folder / "rgb.fp32.onnx").write_bytes(b"not a graph")
     with pytest.raises(EngineError, match="refuses the graph"):
-        OnnxRuntimeEngine(broken, contract.inputs, contract.outputs)
+        open_engine(replace(tiny_bundle, path=folder), "rgb", kind=kind)
 
 
 def test_absent_variants_and_modes_are_named(tiny_bundle: Bundle) -> None:

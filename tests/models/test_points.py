@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from clouds import CLOUDS, RNG
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,23 +34,6 @@ def slow_nearest(among: Points, query: tuple[int, int, int], k: int) -> list[int
 
 def as_lists(points: Grid) -> Points:
     return [(int(x), int(y), int(z)) for x, y, z in points]
-
-
-def mesh(width: int, height: int, step: int) -> Grid:
-    v, u = np.mgrid[:height, :width]
-    return np.stack([u * step, v * step, 0 * u], axis=-1).reshape(-1, 3).astype(np.int64)
-
-
-RNG = np.random.default_rng(3)
-CLOUDS = {
-    "random": RNG.integers(-30_000, 30_000, (300, 3)),
-    "flat grid": mesh(20, 15, 120),
-    "shuffled grid": RNG.permutation(mesh(20, 15, 7)),
-    "few places": RNG.integers(0, 3, (300, 3)),
-    "all in one place": np.zeros((300, 3), np.int64),
-    "a line": np.outer(np.arange(300) % 150, (3, -1, 2)),
-    "wide": RNG.integers(-3_000_000, 3_000_000, (300, 3)),
-}
 
 
 @pytest.mark.parametrize("points", CLOUDS.values(), ids=CLOUDS.keys())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import numpy.typing as npt
 import pytest
 import torch
 from nvidia_stand_ins import nvidia
+from typed_command import Typed
 
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
-from loupe_trainer import methods
+from loupe_trainer import cli, methods
 from loupe_trainer.methods.base import Detector, Samples
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
@@ -86,6 +88,21 @@ def spots(monkeypatch: pytest.MonkeyPatch) -> type[Spots]:
     monkeypatch.setitem(methods.METHODS, "spots", lambda *_: Spots())
     monkeypatch.setattr(Spots, "fits", 0)
     return Spots
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Type a command in this process; gives its status and what it wrote."""
+
+    def run(*words: str | Path) -> tuple[str | int, str]:
+        monkeypatch.setenv("COLUMNS", "160")
+        monkeypatch.setattr(sys, "argv", ["loupe-trainer", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return ended.value.code or 0, told.out + told.err
+
+    return run
 
 
 def part_picture(

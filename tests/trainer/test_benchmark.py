@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +10,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 import pytest
+from typed_command import Typed
 
 from loupe_models.bundle import load_bundle
 from loupe_models.manifest import Mode
-from loupe_trainer import cli
 from loupe_trainer.benchmark_summary import NOTHING, Row, Summary, exit_status, summary_document
 from loupe_trainer.data.item import Item
 from loupe_trainer.published_results import TABLES, Figures, find_published
@@ -26,25 +25,6 @@ SIZE_WH = (90, 70)
 
 class CountsFits(Protocol):
     fits: int
-
-
-class Typed(Protocol):
-    def __call__(self, *words: str | Path) -> tuple[str | int, str]: ...
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Type a command in this process; gives its status and what it wrote."""
-
-    def run(*words: str | Path) -> tuple[str | int, str]:
-        monkeypatch.setenv("COLUMNS", "160")
-        monkeypatch.setattr(sys, "argv", ["loupe-trainer", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return ended.value.code or 0, told.out + told.err
-
-    return run
 
 
 def write_part(path: Path, seed: int, mask: Path | None = None) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 import torch
 import transformers
+from typed_command import Typed
 
 from loupe_calibration.deproject import ray_planes
 from loupe_calibration.intrinsics import Intrinsics
@@ -23,7 +22,6 @@ from loupe_edge.engines import open_engine
 from loupe_edge.inspector import Inspector
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.frame import Frame
-from loupe_trainer import cli
 from loupe_trainer.data.item import Item
 from loupe_trainer.data.mvtec_3d import open_mvtec_3d
 from loupe_trainer.published_results import TABLES
@@ -43,25 +41,6 @@ SMALL = (
     "fit.distillation={ epochs = 2, batch = 8 }",
     "fit.bank={ share = 0.1 }",
 )
-
-
-class Typed(Protocol):
-    def __call__(self, *words: str | Path) -> tuple[str | int, str]: ...
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Type a command in this process; gives its status and what it wrote."""
-
-    def run(*words: str | Path) -> tuple[str | int, str]:
-        monkeypatch.setenv("COLUMNS", "160")
-        monkeypatch.setattr(sys, "argv", ["loupe-trainer", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return ended.value.code or 0, told.out + told.err
-
-    return run
 
 
 def write_exposure(folder: Path, name: str, seed: int, kind: str | None = None) -> None:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from loupe_calibration.transform import Transform
-from loupe_edge.cuda.device import Device, DeviceArray
+from loupe_edge.cuda.device import AnyArray, Device, DeviceArray
 from loupe_edge.cuda.memory import Memory
 from loupe_edge.cuda.plan import make_plan
 from loupe_edge.cuda.steps import group_around_centres, make_cloud, resize_colour
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
-from loupe_models.preprocess import NO_BELT, Prepared, PreprocessSpec, PxMap, check_streams
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedOnDevice:
-    """As `Prepared`, its tensors still on the device, good until the next frame."""
-
-    tensors: Mapping[str, DeviceArray]
-    frame_px_from_map_px: PxMap
+from loupe_models.preprocess import NO_BELT, Prepared, PreprocessSpec, check_streams
 
 
 class GpuFront:
@@ -43,25 +32,6 @@ class GpuFront:
             FrameError: As the numpy preprocessing, in the same words.
             EngineError: The device failed.
         """
-        made = self.prepare(frame, region, spec, belt_from_camera)
-        tensors = {name: self.device.read(one) for name, one in made.tensors.items()}
-        return Prepared(tensors, made.frame_px_from_map_px)
-
-    def prepare(
-        self,
-        frame: Frame,
-        region: Rect,
-        spec: PreprocessSpec,
-        belt_from_camera: Transform | None = None,
-    ) -> PreparedOnDevice:
-        """Make the graph's tensors and leave them on the device, for an engine on its stream.
-
-        The stream must have done its work before this is called again.
-
-        Raises:
-            FrameError: As `preprocess`.
-            EngineError: As `preprocess`.
-        """
         check_streams(frame, spec)
         plan = make_plan(frame.size_wh, region, spec)
         if plan.removes_belt and belt_from_camera is None:
@@ -73,9 +43,8 @@ class GpuFront:
             made |= make_cloud(self._memory, frame, plan, belt_from_camera)
         if plan.n_centres:
             made |= group_around_centres(self._memory, made, plan)
-        return PreparedOnDevice(
-            {name: made[name] for name in spec.tensors}, plan.frame_px_from_map_px
-        )
+        tensors: dict[str, AnyArray] = {n: self.device.read(made[n]) for n in spec.tensors}
+        return Prepared(tensors, plan.frame_px_from_map_px)
 
     def close(self) -> None:
         """Free the device's memory, in the same thread; safe to call twice."""

@@ -6,15 +6,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from loupe_edge.engines.tensors import take_tensors
+from loupe_edge.engines.tensors import HostEngine
 from loupe_edge.errors import EngineError
-from loupe_edge.protocols import Outputs
 from loupe_models.manifest import TensorSpec
-from loupe_models.preprocess import Tensors
 
 DEFAULT_THREADS = 2
 ERRORS_ONLY = 3  # ONNX Runtime's own log level
@@ -35,8 +32,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 log = logging.getLogger(__name__)
 
 
-class OnnxRuntimeEngine:
-    """One graph in one session; inputs and outputs live in buffers that are bound once."""
+class OnnxRuntimeEngine(HostEngine):
+    """One graph in one session."""
 
     def __init__(
         self,
@@ -46,8 +43,7 @@ class OnnxRuntimeEngine:
         threads: int = DEFAULT_THREADS,
     ) -> None:
         try:
-            self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
-            self._outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in outputs}
+            super().__init__(inputs, outputs)
             self._session = ort.InferenceSession(
                 str(graph), _options(threads), providers=["CPUExecutionProvider"]
             )
@@ -64,23 +60,13 @@ class OnnxRuntimeEngine:
             binding.bind_output(name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
         return binding
 
-    def infer(self, tensors: Tensors) -> Outputs:
-        """Run one frame; the outputs are the caller's to keep.
-
-        Raises:
-            EngineError: A tensor does not fit the graph, or the runtime failed.
-        """
-        if self._session is None:
-            raise EngineError("the engine is closed")
-        take_tensors(self._inputs, tensors)
+    def _run(self) -> None:
         try:
             self._session.run_with_iobinding(self._binding)
-            return {name: buffer.copy() for name, buffer in self._outputs.items()}
         except ORT_ERRORS as error:
             raise EngineError(f"ONNX Runtime failed: {error or type(error).__name__}") from error
 
-    def close(self) -> None:
-        """Free the session; safe to call twice."""
+    def _free(self) -> None:
         self._binding = None
         self._session = None
 

@@ -6,16 +6,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import openvino as ov
 from openvino import properties
 from openvino.properties import hint
 
-from loupe_edge.engines.tensors import take_tensors
+from loupe_edge.engines.tensors import HostEngine
 from loupe_edge.errors import EngineError
-from loupe_edge.protocols import Outputs
 from loupe_models.manifest import TensorSpec
-from loupe_models.preprocess import Tensors
 
 DEVICE = "CPU"
 BF16 = "BF16"
@@ -23,8 +20,8 @@ BF16 = "BF16"
 log = logging.getLogger(__name__)
 
 
-class OpenVinoEngine:
-    """One compiled graph; inputs and outputs live in buffers that are bound once.
+class OpenVinoEngine(HostEngine):
+    """One compiled graph.
 
     Args:
         graph: Of either precision.
@@ -49,8 +46,7 @@ class OpenVinoEngine:
         half: bool = False,
     ) -> None:
         try:
-            self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
-            self._outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in outputs}
+            super().__init__(inputs, outputs)
             core = ov.Core()
             offered = core.get_property(DEVICE, properties.device.capabilities)
             bf16 = half and BF16 in offered
@@ -68,23 +64,13 @@ class OpenVinoEngine:
             request.set_tensor(name, ov.Tensor(buffer, shared_memory=True))
         return request
 
-    def infer(self, tensors: Tensors) -> Outputs:
-        """Run one frame; the outputs are the caller's to keep.
-
-        Raises:
-            EngineError: A tensor does not fit the graph, or the runtime failed.
-        """
-        if self._request is None:
-            raise EngineError("the engine is closed")
-        take_tensors(self._inputs, tensors)
+    def _run(self) -> None:
         try:
             self._request.infer(share_outputs=True)
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"OpenVINO failed: {_first(error)}") from error
-        return {name: buffer.copy() for name, buffer in self._outputs.items()}
 
-    def close(self) -> None:
-        """Free the graph; safe to call twice."""
+    def _free(self) -> None:
         self._request = None
         self._compiled = None
 

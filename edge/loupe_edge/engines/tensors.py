@@ -1,15 +1,61 @@
-"""What every engine asks of the tensors it is given."""
+"""What every engine asks of its tensors, and what those share that run in this memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from loupe_edge.errors import EngineError
+from loupe_edge.protocols import Outputs
+from loupe_models.manifest import TensorSpec
 from loupe_models.preprocess import Tensors
+
+
+class HostEngine(ABC):
+    """A graph whose inputs and outputs live in buffers of this memory that are bound once.
+
+    Args:
+        inputs: As the manifest names them.
+        outputs: Likewise.
+
+    Raises:
+        MemoryError: There is no room for them.
+    """
+
+    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
+        self._outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in outputs}
+        self._is_open = True
+
+    def infer(self, tensors: Tensors) -> Outputs:
+        """Run one frame; the outputs are the caller's to keep.
+
+        Raises:
+            EngineError: A tensor does not fit the graph, the runtime failed, or the engine is
+                closed.
+        """
+        if not self._is_open:
+            raise EngineError("the engine is closed")
+        take_tensors(self._inputs, tensors)
+        self._run()
+        return {name: buffer.copy() for name, buffer in self._outputs.items()}
+
+    def close(self) -> None:
+        """Free what the runtime holds; safe to call twice."""
+        self._is_open = False
+        self._free()
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Compute the outputs' buffers from the inputs'; EngineError where it fails."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Let go of the runtime; may be called twice."""
 
 
 def take_tensors(buffers: Mapping[str, npt.NDArray[Any]], given: Tensors) -> None:

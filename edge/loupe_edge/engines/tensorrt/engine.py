@@ -97,11 +97,7 @@ class TensorRtEngine:
             resources.callback(self._close_front)
 
     def preprocess(
-        self,
-        frame: Frame,
-        region: Rect,
-        spec: PreprocessSpec,
-        belt_from_camera: Transform | None = None,
+        self, frame: Frame, region: Rect, spec: PreprocessSpec, belt: Transform | None
     ) -> Prepared:
         """Make the graph's tensors on the GPU and bring them here; needs `open_front`.
 
@@ -113,7 +109,7 @@ class TensorRtEngine:
         with self._working():
             if self._front is None:
                 raise EngineError("the GPU front is not open")
-            return self._front.preprocess(frame, region, spec, belt_from_camera)
+            return self._front.preprocess(frame, region, spec, belt)
 
     def close(self) -> None:
         """Free what the engine holds; safe to call twice.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from loupe_edge.engines.graphs import graph_of
@@ -63,11 +62,12 @@ def open_planned(bundle: Bundle, mode: str, variant: str, cache: PlanCache) -> P
         with progress(f"building {graph.name}") as report:
             built = build_plan(graph, cache.timing(key.device), report)
         took_s = time.monotonic() - began
-        engine = _opened(bundle, mode, built.plan)
-        with _closed_on_error(engine):
+        with ExitStack() as stack:  # closes the engine unless all of it succeeds
+            engine = stack.enter_context(closing(_opened(bundle, mode, built.plan)))
             prove(bundle, mode, engine, variant)
             keep(built.plan)
             cache.keep_timing(key.device, built.timing)
+            stack.pop_all()
     log.info("%s: built in %.0f s, proved, kept as %s", graph.name, took_s, key.digest)
     return Planned(engine, key, took_s)
 
@@ -86,12 +86,3 @@ def _kept(bundle: Bundle, mode: str, cache: PlanCache, key: PlanKey) -> TensorRt
 def _opened(bundle: Bundle, mode: str, plan: bytes) -> TensorRtEngine:
     contract = bundle.mode(mode)
     return TensorRtEngine(plan, contract.inputs, contract.outputs)
-
-
-@contextmanager
-def _closed_on_error(engine: TensorRtEngine) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        engine.close()
-        raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import io
+from abc import ABC, abstractmethod
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +30,7 @@ BUILD = SimpleNamespace(
 )
 
 
-class ILogger:
+class ILogger(ABC):
     class Severity(enum.Enum):
         INTERNAL_ERROR = 0
         ERROR = 1
@@ -37,25 +38,19 @@ class ILogger:
         INFO = 3
         VERBOSE = 4
 
-    def __init__(self) -> None:
-        pass
-
-    def log(self, severity: Severity, msg: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def log(self, severity: Severity, msg: str) -> None: ...
 
 
-class IProgressMonitor:
-    def __init__(self) -> None:
-        pass
+class IProgressMonitor(ABC):
+    @abstractmethod
+    def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None: ...
 
-    def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def step_complete(self, phase_name: str, step: int) -> bool: ...
 
-    def step_complete(self, phase_name: str, step: int) -> bool:
-        raise NotImplementedError
-
-    def phase_finish(self, phase_name: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def phase_finish(self, phase_name: str) -> None: ...
 
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
