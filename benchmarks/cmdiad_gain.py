@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from harness import REPOSITORY, finish, say
 
@@ -27,15 +26,17 @@ from loupe_trainer.methods.cmdiad.config import CmdiadConfig
 from loupe_trainer.methods.cmdiad.detector import CmdiadDetector
 from loupe_trainer.methods.cmdiad.encoders import Encoders, Opening
 from loupe_trainer.methods.cmdiad.learning import Learning
-from loupe_trainer.methods.cmdiad.material import Material
+from loupe_trainer.methods.cmdiad.material import divide
 from loupe_trainer.methods.cmdiad.method import open_cmdiad
 from loupe_trainer.progress import SilentProgress
+from loupe_trainer.ranking import Ranking
 from loupe_trainer.run import RunFolder
 
 PLACE = REPOSITORY / "runs" / "cmdiad_gain"
 SEEDS = (1, 2, 3)
 BOTH: tuple[Literal["rgb", "depth"], ...] = ("rgb", "depth")
 N_PARTS, GOOD_SEED, EXAM_SEED, DEFECT_SHARE = 130, 1, 11, 0.6
+FUSION_SHARE = 0.2  # of the good parts
 DEFECTS = ("dent", "scratch", "stain")
 QUIET = SilentProgress()
 FIT: dict[str, Any] = {
@@ -46,14 +47,21 @@ SETTINGS = ("rgb", "rgb, distilled", "depth", "depth, distilled", "both")
 Scores = Mapping[str, Mapping[str, float]]
 
 
+class Frames(list[Tensors]):
+    """What `preprocess` gave of some items, in order."""
+
+    def __init__(self, seen: Iterable[tuple[Item, Tensors]]) -> None:
+        pairs = list(seen)
+        super().__init__(tensors for _, tensors in pairs)
+        self.items: Sequence[Item] = [item for item, _ in pairs]
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Frames to learn from and to be asked about, as `preprocess` gave them."""
+    """Frames to learn from and to be asked about."""
 
-    good: Sequence[Tensors]
-    good_parts: Sequence[str]
-    exam: Sequence[Tensors]
-    items: Sequence[Item]
+    good: Frames
+    exam: Frames
 
 
 def main() -> int:
@@ -72,9 +80,8 @@ def belt(seed: int) -> tuple[Trial, dict[str, Any]]:
     good, exam = recorded("good", GOOD_SEED, 0.0), recorded("exam", EXAM_SEED, DEFECT_SHARE)
     depth = {"kind": "relief", "place_mm": 10}
     fit = FIT | {"depth": depth, "bank": {"share": 0.005}, "border_px": 8}
-    parts = sorted({item.part_id for item in good.items})
-    drawn = np.random.default_rng(seed).permutation(len(parts))[: round(0.55 * len(parts))]
-    chosen = {parts[i] for i in drawn}
+    n_parts = len({item.part_id for item in good.items})
+    chosen = drawn(good.items, round(0.55 * n_parts), seed)
     kept = [item for item in good.items if item.part_id in chosen]
     return trial(fit, (good, kept), (exam, list(exam.items)), gate_spec()), fit
 
@@ -84,12 +91,16 @@ def potholes(folder: Path, seed: int) -> tuple[Trial, dict[str, Any]]:
     data = open_potholes(folder, BOTH)
     depth = {"kind": "relief", "place_mm": 0, "remove_belt": False}
     fit = FIT | {"depth": depth, "bank": {"share": 0.02}}
-    roads = sorted({item.part_id for item in data.items})
-    drawn = np.random.default_rng(seed).permutation(len(roads))[:12]
-    chosen = {roads[i] for i in drawn}
+    chosen = drawn(data.items, 12, seed)
     kept = [i for i in data.items if i.part_id in chosen and i.kind == "good"]
     asked = [i for i in data.items if i.part_id not in chosen]
     return trial(fit, (data, kept), (data, asked), GateSpec()), fit
+
+
+def drawn(items: Sequence[Item], n: int, seed: int) -> set[str]:
+    """Draw n parts."""
+    parts = sorted({item.part_id for item in items})
+    return {parts[i] for i in np.random.default_rng(seed).permutation(len(parts))[:n]}
 
 
 def recorded(name: str, seed: int, share: float) -> RecordingSet:
@@ -108,9 +119,7 @@ def trial(
     spec: GateSpec,
 ) -> Trial:  # fmt: skip
     """Prepare both halves."""
-    learnt, asked = list(seen(fit, *good, spec)), list(seen(fit, *exam, spec))
-    return Trial([t for _, t in learnt], [i.part_id for i, _ in learnt],
-                 [t for _, t in asked], [i for i, _ in asked])  # fmt: skip
+    return Trial(Frames(seen(fit, *good, spec)), Frames(seen(fit, *exam, spec)))
 
 
 def seen(
@@ -134,8 +143,8 @@ def together(
         folder = PLACE / f"{name}-{seed}"
         peaks, published = asked(one, fit, seed, RunFolder(folder))
         found[f"seed {seed}"] = {
-            "map peak": compared(one.items, peaks),
-            "published score": compared(one.items, published),
+            "map peak": compared(one.exam.items, peaks),
+            "published score": compared(one.exam.items, published),
         }
         say(f"{name}, seed {seed}: {found[f'seed {seed}']['map peak']}")
     return found
@@ -144,27 +153,17 @@ def together(
 def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> tuple[Scores, Scores]:
     """Give each frame's score in every setting: the map's highest value, and the published one."""
     torch.set_num_threads(1)
-    material, config = divided(one, seed), CmdiadConfig.model_validate(fit)
+    config = CmdiadConfig.model_validate(fit)
+    material = divide(one.good, FUSION_SHARE, seed)
     encoders = Opening(config, seed, Path(), material, run, QUIET).encoders(BOTH)
     learning = Learning(config, seed, encoders, run, QUIET)
     detectors = learning.detectors(material, ("rgb", "depth", "rgbd"))
     peaks: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
     published: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
-    for item, tensors in zip(one.items, one.exam, strict=True):
+    for item, tensors in zip(one.exam.items, one.exam, strict=True):
         for name, (a_map, score) in answers(detectors, encoders, tensors).items():
             peaks[name][item.key], published[name][item.key] = float(a_map.max()), float(score)
     return peaks, published
-
-
-def divided(one: Trial, seed: int) -> Material:
-    """Keep a fifth of the parts for the fusion."""
-    parts = sorted(set(one.good_parts))
-    n_fusion = max(2, round(0.2 * len(parts)))
-    drawn = np.random.default_rng((seed, 0)).permutation(len(parts))[:n_fusion]
-    chosen = {parts[i] for i in drawn}
-    is_fusion = np.array([part in chosen for part in one.good_parts])
-    order = np.concatenate((np.flatnonzero(~is_fusion), np.flatnonzero(is_fusion)))
-    return Material(one.good, order, int((~is_fusion).sum()))
 
 
 @torch.no_grad()
@@ -208,14 +207,12 @@ def compared(items: Sequence[Item], scores: Scores) -> dict[str, Any]:
         tops = {name: highest(rows, of) for name, of in scores.items()}
         names = list(next(iter(tops.values())))
         parts, is_defect = [n.split("|")[0] for n in names], [n.endswith("|1") for n in names]
-        matrix = {name: np.array([top[n] for n in names]) for name, top in tops.items()}
+        ranked = {
+            name: Ranking.of([top[n] for n in names], is_defect) for name, top in tops.items()
+        }
 
-        def measure(
-            weights: Floats, of: Mapping[str, Floats] = matrix, bad: Sequence[bool] = is_defect
-        ) -> dict[str, Floats]:
-            got = {
-                name: weighted_auroc(values, np.array(bad), weights) for name, values in of.items()
-            }
+        def measure(weights: Floats, of: Mapping[str, Ranking] = ranked) -> dict[str, Floats]:
+            got = {name: ranking.measure(weights)["auroc"] for name, ranking in of.items()}
             for mode in BOTH:
                 got[f"gain of {mode}"] = got[f"{mode}, distilled"] - got[mode]
             return got
@@ -237,16 +234,6 @@ def highest(items: Sequence[Item], of: Mapping[str, float]) -> dict[str, float]:
         name = f"{item.part_id}|{tile}|{int(item.kind == 'defect')}"
         tops[name] = max(of[item.key], tops.get(name, -np.inf))
     return tops
-
-
-def weighted_auroc(scores: Floats, is_defect: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Give (r,) areas of (n,) scores for (r, n) weights."""
-    bad, good = scores[is_defect], scores[~is_defect]
-    above = (bad[:, None] > good) + 0.5 * (bad[:, None] == good)
-    w_bad, w_good = weights[:, is_defect], weights[:, ~is_defect]
-    pairs = w_bad.sum(1) * w_good.sum(1)
-    areas: Floats = np.einsum("rb,bg,rg->r", w_bad, above, w_good) / np.where(pairs, pairs, np.nan)
-    return areas
 
 
 if __name__ == "__main__":

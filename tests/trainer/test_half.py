@@ -25,7 +25,7 @@ from loupe_trainer import methods
 from loupe_trainer.cli import app
 from loupe_trainer.errors import HalfError
 from loupe_trainer.export import export_onnx
-from loupe_trainer.half import half_copy, trace_rounding
+from loupe_trainer.half import copies_of, trace_rounding
 from loupe_trainer.half_exam import HalfExam
 from loupe_trainer.half_proof import (
     HalfProof,
@@ -145,10 +145,10 @@ def test_onnx_runtime_alone_would_not_have_seen_the_overflow(tmp_path: Path) -> 
     """Why range is proved on the float32 graph."""
     detector = Grey(gain=1000)
     trial = a_trial(detector, tmp_path)
-    export_onnx(half_copy(detector), trial.frames[0], trial.half)
+    export_onnx(copies_of(detector).half, trial.frames[0], trial.half)
     with Scorer(trial.half, trial.inputs, trial.outputs) as scorer:
         assert scorer.answer(picture(200)).score == pytest.approx(200, rel=1e-2)
-    assert trace_rounding(detector, picture(200)).lost == float("inf")
+    assert trace_rounding(copies_of(detector), picture(200)).lost == float("inf")
 
 
 def test_batch_norms_are_folded_before_their_digits_are_lost() -> None:
@@ -172,7 +172,7 @@ def test_batch_norms_are_folded_before_their_digits_are_lost() -> None:
             made = self.layers(picture.to(next(self.parameters()).dtype)).float()
             return made[:, :1], made.amax(dim=(1, 2, 3))
 
-    traced = trace_rounding(Normed(), picture(100, seed=1))
+    traced = trace_rounding(copies_of(Normed()), picture(100, seed=1))
     assert traced.lost < 2e-3
     assert traced.half.score == pytest.approx(traced.reference.score, rel=2e-3)
     assert norm.running_var[0] == pytest.approx(1e-9)  # the original is as it was
@@ -181,7 +181,7 @@ def test_batch_norms_are_folded_before_their_digits_are_lost() -> None:
 def test_tensors_are_matched_by_what_makes_them(tmp_path: Path) -> None:
     detector = Grey()
     trial = a_trial(detector, tmp_path)
-    export_onnx(half_copy(detector), trial.frames[0], trial.half)
+    export_onnx(copies_of(detector).half, trial.frames[0], trial.half)
     reference, half = onnx.load(trial.reference), onnx.load(trial.half)
     matched = match_tensors(reference, half)
     assert [name.split("/")[-1] for name in matched] == [
@@ -226,7 +226,7 @@ def make_exam(tmp_path: Path) -> Callable[..., HalfExam]:
 
     def make(other: Detector, **fields: Any) -> HalfExam:
         trial = a_trial(Grey(), tmp_path)
-        export_onnx(half_copy(other), trial.frames[0], trial.half)
+        export_onnx(copies_of(other).half, trial.frames[0], trial.half)
         specs = trial.inputs, trial.outputs
         usual: dict[str, Any] = {
             "proof": HalfProof(scores=((100.0, 100.0),), parity={"largest_fp16": 1.0}),

@@ -29,7 +29,7 @@ from loupe_trainer.encoders.surface_encoder import SurfaceEncoder
 from loupe_trainer.encoders.vit import Vit, initialise
 from loupe_trainer.encoders.vit_spec import VitSpec
 from loupe_trainer.export import Specs, export_onnx
-from loupe_trainer.half import half_copy
+from loupe_trainer.half import copies_of
 from loupe_trainer.half_proof import stress_inputs
 from loupe_trainer.half_range import MagnitudeProbe, match_tensors
 from loupe_trainer.methods.base import Detector
@@ -199,7 +199,7 @@ def pair(name: str) -> Pair:
     folder = Path(mkdtemp())
     files = folder / "m.fp32.onnx", folder / "m.fp16.onnx"
     specs = export_onnx(detector, tensors, files[0])  # lints, and infers every shape
-    assert export_onnx(half_copy(detector), tensors, files[1]) == specs
+    assert export_onnx(copies_of(detector).half, tensors, files[1]) == specs
     return Pair(detector, tensors, files, specs)
 
 

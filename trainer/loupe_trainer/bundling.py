@@ -24,9 +24,9 @@ from loupe_models.threshold import Threshold, thin
 from loupe_trainer.golden import GoldenFrame, write_golden
 from loupe_trainer.half_variant import HalfVariant
 from loupe_trainer.learn import graph_name
-from loupe_trainer.parity import HALF_LEAST_RELATIVE, HALF_TOLERANCE, TOLERANCE
 from loupe_trainer.recipe import Recipe
 from loupe_trainer.run import code_version
+from loupe_trainer.tolerance import FLOAT32, HALF
 from loupe_trainer.views import View, Views
 
 
@@ -122,16 +122,16 @@ def _mode(mode: Mode, measured: Measured, view: View, golden: tuple[Golden, ...]
 def _variants(mode: Mode, measured: Measured) -> dict[Precision, Variant]:
     made: dict[Precision, Variant] = {
         "fp32": Variant(
-            file=graph_name(mode), precision="fp32", tolerance=TOLERANCE,
-            parity=dict(measured.parity),
+            file=graph_name(mode), precision="fp32", tolerance=FLOAT32.of_unit,
+            relative_tolerance=FLOAT32.of_score, parity=dict(measured.parity),
         )
     }  # fmt: skip
     if measured.half.graph is not None:
         # No threshold of its own: scores that moved by more than its tolerance were refused, and
         # a threshold is one of the scores.
         made["fp16"] = Variant(
-            file=graph_name(mode, "fp16"), precision="fp16", tolerance=HALF_TOLERANCE,
-            relative_tolerance=HALF_LEAST_RELATIVE, parity=measured.half.parity,
+            file=graph_name(mode, "fp16"), precision="fp16", tolerance=HALF.of_unit,
+            relative_tolerance=HALF.of_score, parity=measured.half.parity,
         )  # fmt: skip
     return made
 

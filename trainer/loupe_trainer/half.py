@@ -54,26 +54,39 @@ class Rounding:
         return f"layer {self.layer} {which}, by {self.lost:.2g} of its largest answer"
 
 
-def half_copy(detector: Detector) -> Detector:
-    """Copy a detector into FP16, less what its modules keep in float32.
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """A detector's copies in both precisions, layer for layer the same.
+
+    Attributes:
+        whole: In float32.
+        half: In FP16, less what its modules keep in float32.
+    """
+
+    whole: Detector
+    half: Detector
+
+
+def copies_of(detector: Detector) -> Copies:
+    """Copy a detector as it answers in evaluation, and once more into FP16.
 
     Batch norms behind convolutions are folded into them first: a running variance has few digits
     in FP16, and a weight over its root has lost them all.
     """
-    return _folded(detector).half()
+    whole = _folded(detector)
+    return Copies(whole, copy.deepcopy(whole).half())
 
 
-def trace_rounding(detector: Detector, tensors: Tensors) -> Rounding:
-    """Run a detector and its half copy, layer beside layer.
+def trace_rounding(copies: Copies, tensors: Tensors) -> Rounding:
+    """Run both copies, layer beside layer.
 
     A layer is a module that holds FP16 weights of its own.
     """
-    whole, half = _folded(detector), half_copy(detector)
-    layers = [name for name, module in half.named_modules() if _is_half(module)]
-    with _listening(whole, layers) as expected:
-        reference = _answer(whole, tensors)
-    with _listening(half, layers) as found:
-        answer = _answer(half, tensors)
+    layers = [name for name, module in copies.half.named_modules() if _is_half(module)]
+    with _listening(copies.whole, layers) as expected:
+        reference = _answer(copies.whole, tensors)
+    with _listening(copies.half, layers) as found:
+        answer = _answer(copies.half, tensors)
     return Rounding(reference, answer, *_first_diverged(expected, found))
 
 

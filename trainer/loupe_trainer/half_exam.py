@@ -14,11 +14,12 @@ from loupe_trainer.errors import HalfError
 from loupe_trainer.half_proof import HalfProof
 from loupe_trainer.half_range import MagnitudeProbe, check_range
 from loupe_trainer.metrics import image_auroc
-from loupe_trainer.parity import HALF_LEEWAY, HALF_TOLERANCE, largest_error
 from loupe_trainer.scorer import Scorer
+from loupe_trainer.tolerance import HALF
 
 MAX_AUROC_LOSS: Final = 0.001
 N_RANKED: Final = 32  # frames of each kind, one a part
+ALLOWED: Final = f"and {HALF.of_unit} is allowed"
 
 Pair = tuple[float, float]
 
@@ -67,10 +68,11 @@ class HalfExam:
         pairs = [*self.proof.scores, *golden]
         errors = [self._error(pair) for pair in pairs]
         p99 = float(np.quantile(errors, 0.99))
-        if not p99 <= HALF_TOLERANCE:
-            self._fail(f"99 % of {len(errors)} scores are within {p99:.2g}")
-        if not max(errors[len(self.proof.scores) :]) <= HALF_TOLERANCE:
-            self._fail(f"the score of a golden frame is off by {max(errors):.2g}")
+        if not p99 <= HALF.of_unit:
+            self._fail(f"99 % of {len(errors)} scores are within {p99:.2g}, {ALLOWED}")
+        of_golden = max(errors[len(self.proof.scores) :])
+        if not of_golden <= HALF.of_unit:
+            self._fail(f"the score of a golden frame is off by {of_golden:.2g}, {ALLOWED}")
         ranked = {name: [self._ask(t) for t in found] for name, found in self._held_out()}
         near = self._count_near([*pairs, *(pair for found in ranked.values() for pair in found)])
         return {
@@ -91,13 +93,13 @@ class HalfExam:
 
     def _error(self, pair: Pair) -> float:
         want, have = pair
-        return largest_error(have, want, self.unit, HALF_LEEWAY)
+        return HALF.largest_error(have, want, self.unit)
 
     def _count_near(self, pairs: Sequence[Pair]) -> int:
         near = 0
         for want, have in pairs:
             if (want > self.threshold) != (have > self.threshold):
-                if largest_error(self.threshold, want, self.unit, HALF_LEEWAY) > HALF_TOLERANCE:
+                if HALF.largest_error(self.threshold, want, self.unit) > HALF.of_unit:
                     self._fail(f"a verdict turns: the score {want:.4g} becomes {have:.4g}")
                 near += 1
         return near
@@ -116,4 +118,4 @@ class HalfExam:
         return {**counted, "auroc_loss": before - after}
 
     def _fail(self, found: str) -> None:
-        raise HalfError(f"{found} (at most {HALF_TOLERANCE} is allowed); {self.proof.layer}")
+        raise HalfError(f"{found}; {self.proof.layer}")

@@ -22,12 +22,14 @@ from loupe_models.manifest import TensorSpec
 from loupe_models.preprocess import Tensors
 from loupe_trainer.errors import HalfError
 from loupe_trainer.export import export_onnx
-from loupe_trainer.half import half_copy, trace_rounding
+from loupe_trainer.half import Copies, copies_of, trace_rounding
 from loupe_trainer.half_range import MagnitudeProbe, check_range, check_weights
 from loupe_trainer.methods.base import Detector
-from loupe_trainer.parity import HALF_LEEWAY, HALF_TOLERANCE, largest_error, random_inputs
+from loupe_trainer.parity import random_inputs
 from loupe_trainer.progress import Progress
 from loupe_trainer.scorer import Answer, Scorer
+from loupe_trainer.spread import spread
+from loupe_trainer.tolerance import HALF
 
 N_SPREAD: Final = 16  # calibration frames over all of them
 N_HIGHEST: Final = 8  # and those that score highest, where the threshold lies
@@ -102,9 +104,8 @@ def frames_to_try(scores: Sequence[float]) -> list[int]:
     Args:
         scores: One a frame.
     """
-    spread = np.linspace(0, len(scores) - 1, min(N_SPREAD, len(scores))).round()
     highest = np.argsort(-np.asarray(scores), kind="stable")[:N_HIGHEST]
-    return [int(i) for i in dict.fromkeys((*spread, *highest))]
+    return [int(i) for i in dict.fromkeys((*spread(len(scores), N_SPREAD), *highest))]
 
 
 def stress_inputs(like: Tensors) -> Iterator[tuple[str, Tensors]]:
@@ -132,11 +133,11 @@ def stress_inputs(like: Tensors) -> Iterator[tuple[str, Tensors]]:
 
 
 def _proved(detector: Detector, trial: Trial, progress: Progress) -> HalfProof:
-    first = trial.frames[0]
-    export_onnx(half_copy(detector), first, trial.half)
+    first, copies = trial.frames[0], copies_of(detector)
+    export_onnx(copies.half, first, trial.half)
     check_weights(trial.half)
     noise = list(random_inputs(first, trial.seed))
-    rounded, layer = _rounding(detector, [first, *trial.frames[-1:], noise[0]], trial.unit)
+    rounded, layer = _rounding(copies, [first, *trial.frames[-1:], noise[0]], trial.unit)
     largest = max(_largest(trial, noise, progress), _largest_amplified(detector, trial))
     answers = _answers(trial, noise)
     parity = {
@@ -148,7 +149,7 @@ def _proved(detector: Detector, trial: Trial, progress: Progress) -> HalfProof:
     return HalfProof(layer=layer, scores=scores, parity=parity)
 
 
-def _rounding(detector: Detector, inputs: Sequence[Tensors], unit: float) -> tuple[float, str]:
+def _rounding(copies: Copies, inputs: Sequence[Tensors], unit: float) -> tuple[float, str]:
     """Give the largest score error of true rounding, and where it comes from.
 
     Raises:
@@ -156,11 +157,11 @@ def _rounding(detector: Detector, inputs: Sequence[Tensors], unit: float) -> tup
     """
     worst, said = 0.0, ""
     for tensors in inputs:
-        traced = trace_rounding(detector, tensors)
+        traced = trace_rounding(copies, tensors)
         finite = np.isfinite(traced.half.anomaly_map).all() and np.isfinite(traced.half.score)
-        error = largest_error(traced.half.score, traced.reference.score, unit, HALF_LEEWAY)
-        if not finite or not error <= HALF_TOLERANCE:
-            moved = f"moves a score by {error:.2g}, and {HALF_TOLERANCE} is allowed"
+        error = HALF.largest_error(traced.half.score, traced.reference.score, unit)
+        if not finite or not error <= HALF.of_unit:
+            moved = f"moves a score by {error:.2g}, and {HALF.of_unit} is allowed"
             told = moved if finite else "gives what is not finite"
             raise HalfError(f"rounding to FP16 {told}; {traced.said}")
         if error >= worst:
@@ -205,4 +206,4 @@ def _answers(trial: Trial, noise: Sequence[Tensors]) -> list[tuple[Answer, Answe
 
 
 def _map_error(want: Answer, have: Answer, unit: float) -> float:
-    return largest_error(have.anomaly_map, want.anomaly_map, unit, HALF_LEEWAY)
+    return HALF.largest_error(have.anomaly_map, want.anomaly_map, unit)

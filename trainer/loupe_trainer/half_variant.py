@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from loupe_edge.errors import EngineError
 from loupe_models.errors import FrameError, GraphError
 from loupe_models.preprocess import Tensors
-from loupe_trainer.data.item import Kind
+from loupe_trainer.data.item import Kind, one_a_part
 from loupe_trainer.errors import HalfError
 from loupe_trainer.golden import GoldenFrame, GoldenRule
 from loupe_trainer.half_exam import N_RANKED, HalfExam
@@ -19,6 +17,7 @@ from loupe_trainer.half_range import MagnitudeProbe
 from loupe_trainer.learn import LearntMode
 from loupe_trainer.plan import Plan
 from loupe_trainer.scorer import Scorer
+from loupe_trainer.spread import spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,8 @@ def examine_half(
 
 def _held_out(plan: Plan, rule: GoldenRule, kind: Kind) -> Iterator[Tensors]:
     """Give at most 32 test frames of a kind, one a part, spread over all of them."""
-    of_part = {item.part_id: item for item in plan.split.test if item.kind == kind}
-    items = list(of_part.values())
-    picks = np.linspace(0, len(items) - 1, min(N_RANKED, len(items))).round()
-    for _, frame in plan.data.frames([items[int(i)] for i in dict.fromkeys(picks)]):
+    items = one_a_part(item for item in plan.split.test if item.kind == kind)
+    for _, frame in plan.data.frames([items[i] for i in spread(len(items), N_RANKED)]):
         try:
             tensors = rule.view.tensors(frame)
         except FrameError:  # an unknown to either graph

@@ -26,6 +26,7 @@ from loupe_trainer.plan import Plan
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
 from loupe_trainer.scorer import Scorer
+from loupe_trainer.spread import spread
 from loupe_trainer.tracked import tracked
 from loupe_trainer.views import naming
 
@@ -119,7 +120,7 @@ def _measure(
     with Scorer(graph, inputs, outputs) as scorer:
         frame_scores = _score_frames(calibration, scorer, progress)
         part_scores = _by_part(calibration, frame_scores)
-        some = (calibration[i] for i in _spread(len(calibration)))
+        some = (calibration[i] for i in spread(len(calibration), N_PARITY))
         tried = chain(some, random_inputs(first, plan.recipe.seed))
         parity = measure_parity(detector, scorer, tried, sorted(part_scores.values()))
     frames = [calibration[i] for i in frames_to_try(frame_scores)]
@@ -158,7 +159,3 @@ def _by_part(samples: Samples, frame_scores: Sequence[float]) -> dict[str, float
     for item, score in zip(samples.items, frame_scores, strict=True):
         scores[item.part_id] = max(score, scores.get(item.part_id, score))
     return scores
-
-
-def _spread(n: int) -> list[int]:
-    return sorted({int(i) for i in np.linspace(0, n - 1, N_PARITY)})

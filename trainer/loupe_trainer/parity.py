@@ -14,15 +14,8 @@ from loupe_models.preprocess import GROUPED, Tensors
 from loupe_models.scoring import score_unit
 from loupe_trainer.errors import ParityError
 from loupe_trainer.scorer import Scorer
+from loupe_trainer.tolerance import FLOAT32
 
-TOLERANCE = 1e-3
-# A float32 score of a thousand units cannot be held to a thousandth of one.
-LEAST_RELATIVE = 1e-5
-# FP16 has steps of 5e-4 of a number; where it matters, near the good parts, the unit counts.
-HALF_TOLERANCE = 0.01
-HALF_LEAST_RELATIVE = 1e-3
-LEEWAY = LEAST_RELATIVE / TOLERANCE
-HALF_LEEWAY = HALF_LEAST_RELATIVE / HALF_TOLERANCE
 N_RANDOM = 4
 JITTER_M = 0.01
 
@@ -56,16 +49,17 @@ def measure_parity(
         score, anomaly_map = run_torch(detector, tensors)
         answer = scorer.answer(tensors)
         errors = {
-            "image_score": largest_error(np.float32(answer.score), score, unit, LEEWAY),
-            "anomaly_map": largest_error(answer.anomaly_map, anomaly_map[0, 0], unit, LEEWAY),
+            "image_score": FLOAT32.largest_error(np.float32(answer.score), score, unit),
+            "anomaly_map": FLOAT32.largest_error(answer.anomaly_map, anomaly_map[0, 0], unit),
         }
         # np.maximum, because max() forgets a NaN
         worst = {n: float(np.maximum(worst[n], error)) for n, error in errors.items()}
-    bad = {name: error for name, error in worst.items() if not error <= TOLERANCE}
+    bad = {name: error for name, error in worst.items() if not error <= FLOAT32.of_unit}
     if bad:
         said = ", ".join(f"{name} by {error:.2g}" for name, error in bad.items())
         raise ParityError(
-            f"the exported graph differs from the network: {said}, at most {TOLERANCE} is allowed"
+            f"the exported graph differs from the network: {said}, "
+            f"at most {FLOAT32.of_unit} is allowed"
         )
     return worst
 
@@ -123,20 +117,3 @@ def _cloud_like(like: Tensors) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
         return xyz, valid.reshape(xyz.shape[:2])
     near = like["centres"][0].astype(np.float32)[like["nn_index"][0].astype(np.intp)]
     return (near * weight[..., None]).sum(axis=1)[None], valid[None]
-
-
-def largest_error(have: npt.ArrayLike, want: npt.ArrayLike, unit: float, leeway: float) -> float:
-    """Give the largest of law 8's errors.
-
-    Args:
-        have: Scores, or a map.
-        want: Of the same shape.
-        unit: Of the calibration scores, s95 - s50.
-        leeway: Share of a number that stands for the unit where it is larger.
-
-    Returns:
-        In units; NaN where either is.
-    """
-    reference = np.asarray(want, np.float64)
-    allowed = np.maximum(unit, np.abs(reference) * leeway)
-    return float(np.max(np.abs(np.asarray(have, np.float64) - reference) / allowed))

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loupe_calibration.units import doubt_units
 from loupe_models.atomic import write_bytes, write_text
 from loupe_trainer.data.layout import categories
 from loupe_trainer.data.mvtec_3d import MARK, open_mvtec_3d
-from loupe_trainer.data.organized_cloud import METRES, read_cloud
+from loupe_trainer.data.organized_cloud import read_cloud
 from loupe_trainer.errors import DataError
 from loupe_trainer.part_alone import pad_to_square, part_mask
 from loupe_trainer.places import require_folder
@@ -94,9 +93,6 @@ def _prepare(picture: Path, to: Path) -> None:
         )
     )  # fmt: skip
     xyz_m = read_cloud(cloud)
-    doubt = doubt_units(xyz_m[..., 2])
-    if doubt:
-        raise DataError(f"{cloud}: {doubt} {METRES}")
     colour = _read(picture, cv2.IMREAD_COLOR)
     if colour.shape[:2] != xyz_m.shape[:2]:
         raise DataError(f"{cloud}: of another size than its picture; extract the data again")

@@ -13,14 +13,13 @@ from loupe_models.scoring import score_unit
 from loupe_models.threshold import choose_threshold
 from loupe_trainer.bundling import Measured, Origin, make_bundle, public_config
 from loupe_trainer.cache import Samples, cache_tensors
-from loupe_trainer.data.item import Item
+from loupe_trainer.data.item import one_a_part
 from loupe_trainer.errors import DataError, RunError
 from loupe_trainer.evaluate import Exam
 from loupe_trainer.evaluating import evaluate_into
 from loupe_trainer.golden import MARGIN_TOLERANCES, GoldenFrame, GoldenRule, choose_golden
 from loupe_trainer.half_variant import examine_half
 from loupe_trainer.learn import Learnt, LearntMode, graph_name, learn, read_learnt
-from loupe_trainer.parity import HALF_LEAST_RELATIVE, HALF_TOLERANCE
 from loupe_trainer.places import require_folder
 from loupe_trainer.plan import Plan, make_plan
 from loupe_trainer.progress import Progress
@@ -28,6 +27,7 @@ from loupe_trainer.recipe import load_recipe, parse_recipe
 from loupe_trainer.run import RunFolder
 from loupe_trainer.scorer import Scorer
 from loupe_trainer.split import LEARNING, write_split
+from loupe_trainer.tolerance import FLOAT32, HALF
 from loupe_trainer.views import naming
 
 
@@ -128,8 +128,8 @@ def _measured(plan: Plan, run: RunFolder, mode: Mode, learnt: LearntMode) -> Mea
     unit = score_unit(scores)
     with Scorer(graph, learnt.inputs, learnt.outputs) as scorer:
         # Of the widest variant, so that the same frames prove them all.
-        tolerance = max(HALF_TOLERANCE * unit, HALF_LEAST_RELATIVE * abs(threshold.value))
-        margin = MARGIN_TOLERANCES * tolerance
+        tolerance = FLOAT32 if learnt.half.refused else HALF
+        margin = MARGIN_TOLERANCES * tolerance.at(threshold.value, unit)
         rule = GoldenRule(plan.views.modes[mode], scorer, threshold.value, margin)
         golden = _golden(plan, rule)
         variant = examine_half(plan, learnt, (graph, half), rule, golden, unit)
@@ -182,12 +182,7 @@ def _require_some(seen: Samples, role: str, mend: str) -> None:
 
 
 def _golden(plan: Plan, rule: GoldenRule) -> tuple[GoldenFrame, ...]:
-    defects = [item for item in plan.split.test if item.kind == "defect"]
+    defects = (item for item in plan.split.test if item.kind == "defect")
     good = (frame for _, frame in plan.data.frames(plan.split.threshold))
-    bad = (frame for _, frame in plan.data.frames(_spread(defects)))
+    bad = (frame for _, frame in plan.data.frames(one_a_part(defects)))
     return choose_golden(good, bad, rule)
-
-
-def _spread(items: list[Item]) -> list[Item]:
-    """Take one item of each part, so that the few that are tried differ."""
-    return list({item.part_id: item for item in reversed(items)}.values())[::-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -51,6 +51,14 @@ class Item:
     is_validation: bool = False
     mask_cut: int = MASK_CUT
     stamp: Stamp | None = None
+
+
+def one_a_part(items: Iterable[Item]) -> list[Item]:
+    """Take the first item of each part, so that the few that are tried differ."""
+    first: dict[str, Item] = {}
+    for item in items:
+        first.setdefault(item.part_id, item)
+    return list(first.values())
 
 
 class DataSet(Protocol):

@@ -24,7 +24,6 @@ MIN_POINTS = 200
 MAX_POINTS = 20_000  # fitted to; the lens has five numbers
 MAX_OFF_PX = 1.0  # 95 of 100 points project at most so far from their own pixel
 CHANNELS = 3
-METRES = "A cloud is in metres"
 
 
 def read_scan(path: Path) -> Scan:
@@ -38,9 +37,6 @@ def read_scan(path: Path) -> Scan:
     """
     xyz_m = read_cloud(path).astype(np.float64)
     z_m = np.where(np.isfinite(xyz_m).all(axis=-1), xyz_m[..., 2], 0.0)
-    doubt = doubt_units(z_m)
-    if doubt:
-        raise DataError(f"{path}: {doubt} {METRES}")
     farthest_m = np.iinfo(np.uint16).max * DEPTH_UNIT_M
     if z_m.max() > farthest_m or z_m.min() < 0:
         raise DataError(
@@ -52,10 +48,10 @@ def read_scan(path: Path) -> Scan:
 
 
 def read_cloud(path: Path) -> npt.NDArray[np.float32]:
-    """Read a cloud as it is, (H, W, 3) x, y and z.
+    """Read a cloud as it is, (H, W, 3) x, y and z in metres.
 
     Raises:
-        DataError: Not a TIFF of three 32-bit floating-point channels.
+        DataError: Not a TIFF of three 32-bit floating-point channels, or not in metres.
     """
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is None:
@@ -65,7 +61,11 @@ def read_cloud(path: Path) -> npt.NDArray[np.float32]:
             f"{path}: a cloud has three channels of 32-bit floating point, this is "
             f"{stored.dtype} {stored.shape}"
         )
-    return stored[..., ::-1].astype(np.float32)  # OpenCV turns the order of any three channels
+    xyz_m = stored[..., ::-1].astype(np.float32)  # OpenCV turns the order of any three channels
+    doubt = doubt_units(np.where(np.isfinite(xyz_m).all(axis=-1), xyz_m[..., 2], 0.0))
+    if doubt:
+        raise DataError(f"{path}: {doubt} A cloud is in metres")
+    return xyz_m
 
 
 def _fit_lens(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,8 @@ TEACHER: Final = "teacher.safetensors"
 
 
 def teacher_of_parts(
-    named: Path | None, config: PretrainConfig, folder: Path, parts: Sequence[Rgb],
-    progress: Progress,
+    named: Path | None, config: PretrainConfig, folder: Path,
+    parts: Callable[[], Sequence[Rgb]], progress: Progress,
 ) -> Teacher:  # fmt: skip
     """Load the teacher that a recipe names, or train one on the parts, once a run.
 
@@ -28,7 +28,7 @@ def teacher_of_parts(
         named: Made by `loupe-trainer pretrain`; None trains one.
         config: Of that training.
         folder: Of the run's checkpoints, which keeps it.
-        parts: Good ones; it learns from them and from what the config's corpus gives.
+        parts: Reads good ones; it learns from them and from what the config's corpus gives.
         progress: Shown.
 
     Raises:
@@ -40,7 +40,7 @@ def teacher_of_parts(
     file = folder / TEACHER
     if file.exists():
         return load_teacher(file)
-    own = PictureCorpus("the good parts", list(parts))
+    own = PictureCorpus("the good parts", list(parts()))
     return pretrain(config, file, progress, MixedCorpus(own, open_corpus(config.corpus)))
 
 

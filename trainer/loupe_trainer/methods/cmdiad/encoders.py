@@ -119,7 +119,7 @@ class Opening:
         named = None if config.teacher is None else self.folder / config.teacher
         pretraining = config.pretrain.relative_to(self.folder)
         kept = self.run.checkpoints
-        teacher = teacher_of_parts(named, pretraining, kept, self._pictures(), self.progress)
+        teacher = teacher_of_parts(named, pretraining, kept, self._pictures, self.progress)
         return PdnEncoder(teacher, (side, side))
 
     def _pictures(self) -> list[npt.NDArray[np.uint8]]:

@@ -19,6 +19,7 @@ from loupe_trainer.methods.base import Samples
 from loupe_trainer.methods.efficientad.area import InspectedArea
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
 from loupe_trainer.methods.efficientad.pictures import Rgb
+from loupe_trainer.spread import spread
 
 MAX_PICTURES: Final = 4
 MAX_WINDOWS: Final = 12  # of all pictures together; a tiled picture has many
@@ -90,7 +91,7 @@ def early_look(
     n = min(len(held_out), MAX_PICTURES, max(1, MAX_WINDOWS // detector.n_windows))
     if n == 0:
         return None
-    chosen = [held_out[int(i)] for i in np.linspace(0, len(held_out) - 1, n)]
+    chosen = [held_out[i] for i in spread(len(held_out), n)]
     pictures = np.concatenate([np.asarray(sample["rgb"], np.uint8) for sample in chosen])
     return EarlyLook(detector, pictures, folder, n_steps)
 

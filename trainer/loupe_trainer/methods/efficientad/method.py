@@ -137,7 +137,7 @@ class EfficientAd:
         config, folder = self._config, self._folder
         named = None if config.teacher is None else folder / config.teacher
         pretraining = config.pretrain.relative_to(folder)
-        return teacher_of_parts(named, pretraining, run.checkpoints, list(parts), progress)
+        return teacher_of_parts(named, pretraining, run.checkpoints, lambda: list(parts), progress)
 
     def _networks(self, teacher: Teacher, parts: Rgb, progress: Progress) -> Networks:
         device = open_device(self._config.device)
