@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.loose_pairing import Exposure, LoosePairing, Seen
@@ -18,6 +18,7 @@ from loupe_edge.realsense import SdkObject, load_sdk, to_domain, to_ns
 from loupe_edge.sensors import Sensors
 
 Shot = Exposure[SdkObject]
+PairingT = TypeVar("PairingT", Pairing, LoosePairing[SdkObject])
 
 
 class Source(Protocol):
@@ -57,7 +58,23 @@ class Source(Protocol):
         """Stop the streams, in bounded time."""
 
 
-class Sets:
+class _Paired(Generic[PairingT]):
+    """What is known of images that are brought together one way or the other."""
+
+    _pairing: PairingT
+
+    @property
+    def counters(self) -> CameraCounters:
+        """What was counted so far."""
+        return self._pairing.counters
+
+    @property
+    def n_seen(self) -> Mapping[Stream, int]:
+        """Images of each stream so far."""
+        return self._pairing.n_seen
+
+
+class Sets(_Paired[Pairing]):
     """Exposures that have every wanted stream, judged from the SDK's sets."""
 
     def __init__(self, settings: CameraSettings, record_to: Path | None) -> None:
@@ -70,16 +87,6 @@ class Sets:
     def expect(self, fps: float, number_offset: int | None) -> None:
         """Begin to judge."""
         self._pairing = Pairing(self._settings.streams, Step(fps, number_offset))
-
-    @property
-    def counters(self) -> CameraCounters:
-        """What was counted so far."""
-        return self._pairing.counters
-
-    @property
-    def n_seen(self) -> Mapping[Stream, int]:
-        """Images of each stream so far."""
-        return self._pairing.n_seen
 
     def poll(self, timeout_ms: int) -> list[Shot] | None:
         """Give an exposure, or none where the next set is not a new one."""
@@ -100,7 +107,7 @@ class Sets:
         return []
 
 
-class Images:
+class Images(_Paired[LoosePairing[SdkObject]]):
     """Exposures that have the required streams, and the others where they are there."""
 
     def __init__(self, settings: CameraSettings, required: frozenset[Stream]) -> None:
@@ -113,17 +120,7 @@ class Images:
     def expect(self, fps: float, number_offset: int | None) -> None:
         """Begin to join."""
         step = Step(fps, number_offset)
-        self._pairing: LoosePairing[SdkObject] = LoosePairing(self._required, step)
-
-    @property
-    def counters(self) -> CameraCounters:
-        """What was counted so far."""
-        return self._pairing.counters
-
-    @property
-    def n_seen(self) -> Mapping[Stream, int]:
-        """Images of each stream so far."""
-        return self._pairing.n_seen
+        self._pairing = LoosePairing(self._required, step)
 
     def poll(self, timeout_ms: int) -> list[Shot] | None:
         """Give the exposures that the next image completes."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import CameraError
 from loupe_edge.in_time import started_or_raise, stop_in_time
+from loupe_edge.player import Player
 from loupe_edge.realsense import SdkObject, load_sdk
 
 
@@ -16,12 +17,7 @@ class Pipeline:
 
     - Without a camera `start` blocks for 15 s: devices are asked for first, and it runs in a
       thread that is waited for only so long.
-    - A recording's player starts with the first stream and runs ahead of the others: it is
-      paused until all are started.
-    - `resume` waits for a player that in lock-step waits for whoever reads, for up to 10 s: it
-      runs beside the reading.
-    - `stop` can hang for good: it is waited for only so long. It can also crash under a player
-      that still plays: the player is halted first.
+    - `stop` can hang for good: it is waited for only so long.
     """
 
     def __init__(self, settings: CameraSettings, record_to: Path | None = None) -> None:
@@ -29,8 +25,7 @@ class Pipeline:
         self._settings = settings
         self._record_to = record_to
         self._pipeline = self._sdk.pipeline()
-        self._playback: SdkObject = None
-        self._resuming: threading.Thread | None = None
+        self._player: Player | None = None
         self._lock = threading.Lock()
         self._is_abandoned = False
         self._started: SdkObject | RuntimeError | None = None
@@ -54,11 +49,8 @@ class Pipeline:
 
     def play(self) -> None:
         """Let a recording run; a live camera runs already."""
-        if self._playback is not None:
-            self._resuming = threading.Thread(
-                target=self._playback.resume, name="camera-resume", daemon=True
-            )
-            self._resuming.start()
+        if self._player is not None:
+            self._player.play()
 
     def poll(self, timeout_ms: int) -> SdkObject | None:
         """Give the next set of images, or None where none came in time."""
@@ -67,9 +59,7 @@ class Pipeline:
 
     def is_over(self) -> bool:
         """Whether a recording has been played; images may still be on their way from it."""
-        if self._playback is None:
-            return False
-        return bool(self._playback.current_status() == self._sdk.playback_status.stopped)
+        return self._player is not None and self._player.is_over()
 
     def stop(self) -> None:
         """Stop the streams.
@@ -93,34 +83,20 @@ class Pipeline:
             self._pipeline.stop()
 
     def _run_stop(self) -> None:
-        """Halt a player first: one that still plays while its pipeline goes crashes the process.
-
-        It must have begun before it can be halted: `resume` after `pause` would undo it. Halting
-        it once more waits for what stopping asked of it: a player that is freed before it has
-        dropped its streams crashes the process too.
-        """
-        if self._playback is not None:
-            if self._resuming is not None:
-                self._read_beside(self._resuming)
-            halting = threading.Thread(target=self._playback.pause, daemon=True)
+        if self._player is not None:
+            halting = threading.Thread(target=self._player.halt, daemon=True)
             halting.start()
-            self._read_beside(halting)
+            while halting.is_alive():
+                self.poll(1)
         self._pipeline.stop()
-        if self._playback is not None:
-            self._playback.pause()
-
-    def _read_beside(self, thread: threading.Thread) -> None:
-        """Wait for a call into the player, which in turn waits up to 10 s for whoever reads."""
-        while thread.is_alive():
-            self.poll(1)
+        if self._player is not None:
+            self._player.halt()
 
     def _hold_recording(self, config: SdkObject) -> None:
         if self._settings.recording is None:
             return
         device = config.resolve(self._sdk.pipeline_wrapper(self._pipeline)).get_device()
-        self._playback = device.as_playback()
-        self._playback.set_real_time(self._settings.real_time)
-        self._playback.pause()
+        self._player = Player(device.as_playback(), real_time=self._settings.real_time)
 
     def _config(self) -> SdkObject:
         settings, sdk = self._settings, self._sdk

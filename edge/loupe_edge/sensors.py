@@ -16,6 +16,7 @@ from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import CameraError
 from loupe_edge.in_time import started_or_raise, stop_in_time
 from loupe_edge.pipeline import find_camera
+from loupe_edge.player import Player
 from loupe_edge.realsense import SdkObject, load_sdk
 
 MAX_WAITING = 8  # images: more would starve the camera of buffers
@@ -53,8 +54,7 @@ class Sensors:
         self._images: queue.Queue[SdkObject] = queue.Queue(MAX_WAITING)
         self._is_stopping = threading.Event()
         self._open: list[SdkObject] = []
-        self._playback: SdkObject = None
-        self._resuming: threading.Thread | None = None
+        self._player: Player | None = None
         self._outcome: Started | RuntimeError | CameraError | None = None
         self._lock = threading.Lock()
 
@@ -76,11 +76,8 @@ class Sensors:
 
     def play(self) -> None:
         """Let a recording run; a live camera runs already."""
-        if self._playback is not None:
-            self._resuming = threading.Thread(
-                target=self._playback.resume, name="camera-resume", daemon=True
-            )
-            self._resuming.start()
+        if self._player is not None:
+            self._player.play()
 
     def poll(self, timeout_ms: int) -> SdkObject | None:
         """Give the next image, or None where none came in time."""
@@ -91,9 +88,7 @@ class Sensors:
 
     def is_over(self) -> bool:
         """Whether a recording has been played; images may still be on their way from it."""
-        if self._playback is None:
-            return False
-        return bool(self._playback.current_status() == self._sdk.playback_status.stopped)
+        return self._player is not None and self._player.is_over()
 
     def stop(self) -> None:
         """Stop the streams.
@@ -134,9 +129,7 @@ class Sensors:
         if self._settings.recording is None:
             return find_camera(self._settings.serial or "")
         device = self._sdk.context().load_device(str(self._settings.recording))
-        device.set_real_time(self._settings.real_time)
-        device.pause()  # the player starts with the first stream and runs ahead of the others
-        self._playback = device
+        self._player = Player(device, real_time=self._settings.real_time)
         return device
 
     def _profiles_of(self, sensor: SdkObject) -> list[SdkObject]:
@@ -178,21 +171,14 @@ class Sensors:
             return
 
     def _run_stop(self) -> None:
-        """Halt a player first: one that still plays while its sensors go crashes the process.
-
-        And once more at the end: closing a sensor only asks the player to drop its stream, and a
-        player that is freed before it did crashes the process as well. Halting waits for it.
-        """
-        if self._resuming is not None:
-            self._resuming.join()
-        if self._playback is not None:
-            self._playback.pause()
+        if self._player is not None:
+            self._player.halt()
         for sensor in self._open:
             sensor.stop()
             sensor.close()
         self._open = []
-        if self._playback is not None:
-            self._playback.pause()
+        if self._player is not None:
+            self._player.halt()
         while not self._images.empty():
             self._drop_oldest()
-        self._playback = None
+        self._player = None

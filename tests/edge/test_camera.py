@@ -13,10 +13,12 @@ import pytest
 
 from loupe_calibration.intrinsics import Intrinsics, project
 from loupe_calibration.transform import Transform
+from loupe_edge import pipeline
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.errors import CameraError, EndOfRecordingError, StationError
 from loupe_edge.pipeline import Pipeline
+from loupe_edge.player import Player
 from loupe_edge.recorder import Recorder, Rig
 from loupe_models.frame import Frame, Label, Rect
 
@@ -328,13 +330,11 @@ def test_a_recording_is_stopped_that_has_hardly_begun(
     make_recording: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_recording("b" * 20)
-    hold = Pipeline._hold_recording
 
-    def hesitate(pipeline: Pipeline, config: object) -> None:
-        hold(pipeline, config)
-        pipeline._playback = Hesitant(pipeline._playback)
+    def hesitant(device: object, *, real_time: bool) -> Player:
+        return Player(Hesitant(device), real_time=real_time)
 
-    monkeypatch.setattr(Pipeline, "_hold_recording", hesitate)
+    monkeypatch.setattr(pipeline, "Player", hesitant)
     for _ in range(20):
         with opened(path):
             pass
