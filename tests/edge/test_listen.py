@@ -14,6 +14,7 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
+from wire import good_document
 
 from loupe_calibration.errors import BadInputError
 from loupe_edge.heartbeat import LAST_WORDS
@@ -51,34 +52,17 @@ def endpoint() -> str:
 def verdict(
     seq: int, decision: str = "good", expires_in_ns: int = 500_000_000
 ) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "station": "press-3",
-        "epoch": 7,
-        "seq": seq,
-        "part_id": f"part-{seq}",
-        "frame_id": seq,
-        "captured_at_ns": -20_000_000,
-        "published_at_ns": 0,
-        "expires_at_ns": expires_in_ns,
-        "camera_time": {"ns": seq, "domain": "global"},
-        "decision": decision,
-        "reason": "the engine gave no score" if decision == "unknown" else "",
-        "score": None if decision == "unknown" else 0.25 + seq,
-        "threshold": 1.0,
-        "p_value": None if decision == "unknown" else 0.125,
-        "mode": "rgb",
-        "regions": [
-            {"bbox_px": [88, 120, 40, 22], "area_px": 300, "peak": 2.5,
-             "centroid_mm": None, "size_mm": None}
-        ] if decision == "defect" else [],
-        "sync": None,
-        "depth_valid_fraction": None,
-        "stage_us": {"infer": 9000},
-        "dropped_frames": 0,
-        "bundle": {"id": "b", "sha256": "0" * 64},
-        "calibration_id": None,
+    told: dict[str, object] = {
+        "part_id": f"part-{seq}", "captured_at_ns": -20_000_000, "published_at_ns": 0,
+        "expires_at_ns": expires_in_ns, "decision": decision, "score": 0.25 + seq,
+        "p_value": 0.125,
     }  # fmt: skip
+    if decision == "unknown":
+        told |= {"reason": "the engine gave no score", "score": None, "p_value": None}
+    if decision == "defect":
+        region = {"bbox_px": [88, 120, 40, 22], "area_px": 300, "peak": 2.5}
+        told["regions"] = [region | {"centroid_mm": None, "size_mm": None}]
+    return good_document(seq) | told
 
 
 def dated(document: dict[str, object]) -> dict[str, object]:

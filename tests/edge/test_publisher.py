@@ -15,6 +15,7 @@ from loupe_edge.errors import StationError
 from loupe_edge.publisher import ZmqPublisher
 from loupe_edge.verdict import Heartbeat, Verdict
 
+Hear = Callable[[str], subprocess.Popen[str]]
 # fmt: off
 WIRE_FIELDS = {
     "schema", "station", "epoch", "seq", "part_id", "frame_id", "captured_at_ns",
@@ -43,12 +44,14 @@ def publisher(tmp_path: Path) -> Iterator[ZmqPublisher]:
 
 
 @pytest.fixture
-def listen() -> Iterator[Callable[[str, str], subprocess.Popen[str]]]:
+def hear(publisher: ZmqPublisher) -> Iterator[Hear]:
+    """Start a process that hears the publisher's messages, and wait until it does."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(endpoint: str, topic: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", LISTEN, endpoint, topic]
+    def start(topic: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", LISTEN, publisher.endpoint, topic]
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert publisher.wait_for_subscriber(20)
         return running[-1]
 
     yield start
@@ -69,11 +72,10 @@ def beat(seq: int) -> Heartbeat:
 
 def test_another_process_hears_every_verdict_in_order(
     publisher: ZmqPublisher,
-    listen: Callable[[str, str], subprocess.Popen[str]],
+    hear: Hear,
     make_verdict: Callable[..., Verdict],
 ) -> None:
-    process = listen(publisher.endpoint, "verdict/line-1/")
-    assert publisher.wait_for_subscriber(20)
+    process = hear("verdict/line-1/")
     said = [make_verdict(seq=i, score=i / 700) for i in range(200)]
     for verdict in said:
         publisher.publish(verdict)
@@ -85,11 +87,10 @@ def test_another_process_hears_every_verdict_in_order(
 
 def test_the_header_has_exactly_the_fields_of_schema_1(
     publisher: ZmqPublisher,
-    listen: Callable[[str, str], subprocess.Popen[str]],
+    hear: Hear,
     make_verdict: Callable[..., Verdict],
 ) -> None:
-    process = listen(publisher.endpoint, "")
-    assert publisher.wait_for_subscriber(20)
+    process = hear("")
     publisher.publish(make_verdict())
     publisher.heartbeat(beat(0))
     verdict = json.loads(line_of(process)[1])
@@ -109,11 +110,10 @@ def test_the_header_has_exactly_the_fields_of_schema_1(
 
 def test_a_station_is_not_heard_as_another_that_begins_alike(
     publisher: ZmqPublisher,
-    listen: Callable[[str, str], subprocess.Popen[str]],
+    hear: Hear,
     make_verdict: Callable[..., Verdict],
 ) -> None:
-    process = listen(publisher.endpoint, "verdict/line-1/")
-    assert publisher.wait_for_subscriber(20)
+    process = hear("verdict/line-1/")
     publisher.publish(make_verdict(station="line-10", seq=3))
     publisher.publish(make_verdict(station="line-1", seq=4))
     assert json.loads(line_of(process)[1])["seq"] == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from wire import good_document
 
 from loupe_edge.watcher import Event, Moment, Watcher
 
@@ -18,31 +19,9 @@ def at(seconds: float) -> Moment:
 
 def verdict_document(seq: int, *, epoch: int = EPOCH, sent_s: float = 0.0) -> dict[str, object]:
     sent_ns = EPOCH + int(sent_s * S_NS)
-    return {
-        "schema": 1,
-        "station": "press-3",
-        "epoch": epoch,
-        "seq": seq,
-        "part_id": None,
-        "frame_id": seq,
-        "captured_at_ns": sent_ns,
-        "published_at_ns": sent_ns + 20_000_000,
-        "expires_at_ns": sent_ns + S_NS // 2,
-        "camera_time": {"ns": seq, "domain": "system"},
-        "decision": "defect" if seq % 2 else "good",
-        "reason": "",
-        "score": 1.5 if seq % 2 else 0.5,
-        "threshold": 1.0,
-        "p_value": 0.25,
-        "mode": "rgb",
-        "regions": [],
-        "sync": None,
-        "depth_valid_fraction": None,
-        "stage_us": {"infer": 9000},
-        "dropped_frames": 0,
-        "bundle": {"id": "b", "sha256": "0" * 64},
-        "calibration_id": None,
-    }
+    times = {"captured_at_ns": 0, "published_at_ns": S_NS // 50, "expires_at_ns": S_NS // 2}
+    document = good_document(seq) | {k: sent_ns + ns for k, ns in times.items()} | {"epoch": epoch}
+    return document | ({"decision": "defect", "score": 1.5} if seq % 2 else {})
 
 
 def verdict(seq: int, *, epoch: int = EPOCH, sent_s: float = 0.0) -> list[bytes]:

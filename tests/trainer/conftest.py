@@ -92,7 +92,7 @@ def spots(monkeypatch: pytest.MonkeyPatch) -> type[Spots]:
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Type a command in this process; gives its status and what it wrote."""
+    """Type a command in this process; gives its status and what it wrote, on one line."""
 
     def run(*words: str | Path) -> tuple[str | int, str]:
         monkeypatch.setenv("COLUMNS", "160")
@@ -100,7 +100,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit) as ended:
             cli.main()
         told = capsys.readouterr()
-        return ended.value.code or 0, told.out + told.err
+        return ended.value.code or 0, " ".join((told.out + told.err).split())
 
     return run
 

@@ -7,33 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 import torch
+from typed_command import Typed
 
-from loupe_trainer import cli
 from loupe_trainer.teachers.weights import load_teacher
 
 COMMAND = Path(sys.executable).with_name("loupe-trainer")
-
-
-class Typed(Protocol):
-    def __call__(self, *words: str | Path) -> tuple[str | int, str]: ...
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Type a command in this process; gives its status and what it wrote."""
-
-    def run(*words: str | Path) -> tuple[str | int, str]:
-        monkeypatch.setattr(sys, "argv", ["loupe-trainer", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return ended.value.code or 0, " ".join((told.out + told.err).split())
-
-    return run
 
 
 @pytest.mark.usefixtures("spots")

@@ -1,11 +1,7 @@
 """CMDIAD put together: what each mode's graph takes, knows and says."""
 
 import copy
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +12,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 import torch
+from killing import count_lines, kill_after
 from onnx import numpy_helper
 from torch import nn
 
@@ -53,7 +50,6 @@ TINY: Mapping[str, Any] = {
     "depth": {"n_points": 24, "group_size": 8, "steps": 2},
     "bank": {"share": 0.2},
 }
-PATIENCE_S = 60.0
 
 
 def a_frame(seed: int, is_dented: bool = False) -> Frame:
@@ -343,31 +339,11 @@ def learn_slowly(folder: Path) -> Mapping[Mode, Detector]:
     return learn(open_method("f2f", ("rgb", "depth"), distillation=distillation), folder)
 
 
-def count_lines(folder: Path) -> int:
-    file = folder / "metrics.jsonl"
-    return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def kill_after(folder: Path, n_lines: int) -> None:
-    learning = subprocess.Popen([sys.executable, __file__, folder])
-    give_up = time.monotonic() + PATIENCE_S
-    try:
-        while count_lines(folder) < n_lines and time.monotonic() < give_up:
-            assert learning.poll() is None, "it ended before it could be killed"
-            time.sleep(0.002)
-        os.kill(learning.pid, signal.SIGKILL)
-    finally:
-        learning.kill()
-        status = learning.wait()
-    assert status == -signal.SIGKILL
-    assert count_lines(folder) >= n_lines
-
-
 def test_kill_9_in_either_direction_leads_to_the_same_losses_and_banks(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     expected = learn_slowly(whole)
     moment = int(np.random.default_rng().integers(1, count_lines(whole) - 10))
-    kill_after(killed, moment)
+    kill_after(Path(__file__), killed, moment)
     resumed = learn_slowly(killed)
     log = (killed / "metrics.jsonl").read_text()
     assert log == (whole / "metrics.jsonl").read_text(), f"killed after {moment} steps"

@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killing import count_lines, kill_after
 from safetensors import safe_open
 
 from loupe_trainer.methods import get_method
@@ -23,7 +22,6 @@ from loupe_trainer.teachers.corpus import TextureCorpus
 
 N_STEPS = 40
 Weights = dict[str, torch.Tensor]
-PATIENCE_S = 60.0
 
 
 class InterruptsAt(SilentProgress):
@@ -62,27 +60,6 @@ def learn(folder: Path, progress: Progress | None = None, **more: object) -> Wei
     return method.fit(samples[:4], samples[4:], run, shown)["rgb"].state_dict()
 
 
-def kill_after(folder: Path, n_lines: int) -> None:
-    """Learn in a process of its own, and kill it once it has logged so many steps."""
-    learning = subprocess.Popen([sys.executable, __file__, folder])
-    give_up = time.monotonic() + PATIENCE_S
-    try:
-        while count_lines(folder) < n_lines and time.monotonic() < give_up:
-            assert learning.poll() is None, "it ended before it could be killed"
-            time.sleep(0.002)
-        os.kill(learning.pid, signal.SIGKILL)
-    finally:
-        learning.kill()
-        status = learning.wait()
-    assert status == -signal.SIGKILL
-    assert count_lines(folder) >= n_lines
-
-
-def count_lines(folder: Path) -> int:
-    file = folder / "metrics.jsonl"
-    return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
 def test_an_interrupt_before_the_first_checkpoint_loses_no_step(tmp_path: Path) -> None:
     expected = learn(tmp_path / "whole", checkpoint_every=1000)
     with pytest.raises(KeyboardInterrupt):
@@ -99,7 +76,7 @@ def test_kill_9_at_any_step_leads_to_the_same_losses_to_the_bit(tmp_path: Path) 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     expected = learn(whole)
     moment = int(np.random.default_rng().integers(1, N_STEPS - 5))  # another one each time
-    kill_after(killed, moment)
+    kill_after(Path(__file__), killed, moment)
     resumed = learn(killed)
     log = (killed / "metrics.jsonl").read_text()
     assert log == (whole / "metrics.jsonl").read_text(), f"killed after {moment} steps"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typed_command import Typed
 
 from loupe_models.bundle import load_bundle
-from loupe_trainer import cli
 from loupe_trainer.progress import SilentProgress
 from loupe_trainer.train import train
 
@@ -20,16 +19,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def export(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[object, str]:
-    monkeypatch.setattr(sys, "argv", ["loupe-trainer", "export", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    told = capsys.readouterr()
-    return ended.value.code or 0, " ".join((told.out + told.err).split())
-
-
 @pytest.mark.usefixtures("spots")
 def test_export_with_plans_fills_this_machines_cache(
     nvidia: Any,
@@ -37,12 +26,11 @@ def test_export_with_plans_fills_this_machines_cache(
     recipe_file: Path,
     own_cache: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    typed: Typed,
 ) -> None:
     run = train(recipe_file, tmp_path / "run", SilentProgress(), mvtec_folder)
     assert nvidia.build.n_builds == 0
-    status, told = export([str(run.path), "--plan"], monkeypatch, capsys)
+    status, told = typed("export", run.path, "--plan")
     assert status == 0, told
     assert f"rgb.fp16.onnx: built in 0 s; proved here, kept in {own_cache}" in told
     assert nvidia.build.n_builds == 1
@@ -50,8 +38,8 @@ def test_export_with_plans_fills_this_machines_cache(
 
 
 def test_export_with_plans_is_refused_at_once_without_tensorrt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    typed: Typed, tmp_path: Path
 ) -> None:
-    status, told = export([str(tmp_path / "no run"), "--plan"], monkeypatch, capsys)
+    status, told = typed("export", tmp_path / "no run", "--plan")
     assert status == 2
     assert "TensorRT cannot be used here" in told
