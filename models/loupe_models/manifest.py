@@ -96,6 +96,20 @@ class ModeManifest(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _threshold_is_one_of_the_scores(self) -> ModeManifest:
+        scores, cut = self.calibration_scores, self.threshold
+        if len(scores) != min(cut.n_parts, MAX_STORED_SCORES):
+            raise ValueError(f"{len(scores)} calibration_scores of {cut.n_parts} parts")
+        is_whole = len(scores) == cut.n_parts
+        low, high = (scores[cut.rank - 1],) * 2 if is_whole else (scores[0], scores[-1])
+        if not low <= cut.value <= high:
+            raise ValueError(
+                f"threshold {cut.value:g} is not the score of rank {cut.rank} that "
+                f"calibration_scores tell; export the bundle again"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _inputs_are_what_preprocessing_makes(self) -> ModeManifest:
         names = {spec.name for spec in self.inputs}
         if names != set(self.preprocess.tensors):

@@ -83,6 +83,14 @@ def no_golden(m: Document) -> None:
     m["modes"]["rgb"]["golden"] = []
 
 
+def laxer_threshold(document: Document) -> None:
+    document["modes"]["rgb"]["threshold"]["value"] += 1.0
+
+
+def fewer_scores(document: Document) -> None:
+    document["modes"]["rgb"]["calibration_scores"].pop()
+
+
 def equal_scores(document: Document) -> None:
     scores = document["modes"]["rgb"]["calibration_scores"]
     document["modes"]["rgb"]["calibration_scores"] = [1.0] * len(scores)
@@ -151,6 +159,8 @@ SPOILT: list[tuple[Callable[[Document], None], str]] = [
     (no_golden, "golden"),
     (unsorted_scores, "calibration_scores must be sorted"),
     (equal_scores, "calibration_scores are all the same"),
+    (laxer_threshold, "is not the score of rank"),
+    (fewer_scores, "calibration_scores of"),
     (another_precisions_graph, "the graph of rgb in fp16 is rgb.fp16.onnx, not rgb.fp32.onnx"),
     (boundless_tolerance, "tolerance"),
     (nan_score, "calibration_scores"),

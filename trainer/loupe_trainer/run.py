@@ -239,7 +239,7 @@ class RunFolder:
         if before.get("data_sha256") != data_sha256:
             raise RunError(
                 f"{self.path}: the data changed since this run began, or a file that the recipe "
-                f"names did; give --out a new folder"
+                f"names did; bring that back, or train a new run"
             )
 
 
