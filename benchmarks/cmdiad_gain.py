@@ -17,7 +17,7 @@ from harness import REPOSITORY, finish, say
 from loupe_edge.simulate import Scenario, gate_spec, simulate
 from loupe_models.gate import GateSpec, gate
 from loupe_models.manifest import Mode
-from loupe_models.preprocess import Tensors, preprocess
+from loupe_models.preprocess import PreprocessSpec, Tensors, preprocess
 from loupe_trainer.bootstrap import Floats, bootstrap
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.pothole import open_potholes
@@ -43,6 +43,7 @@ FIT: dict[str, Any] = {
     "rgb": {"kind": "pdn"},
     "distillation": {"epochs": 10, "batch": 8, "lr": 1e-3},
 }
+RELIEF = {"kind": "relief", "place_mm": 10}
 SETTINGS = ("rgb", "rgb, distilled", "depth", "depth, distilled", "both")
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -75,15 +76,17 @@ def main() -> int:
     return finish("cmdiad_gain", figures, [])
 
 
-def belt(seed: int) -> tuple[Trial, dict[str, Any]]:
+def belt(
+    seed: int, depth: Mapping[str, object] = RELIEF, mode: Mode = "rgbd"
+) -> tuple[Trial, dict[str, Any]]:
     """Half of the simulated good parts, another half for each seed; an exam of dents and paint."""
     good, exam = recorded("good", GOOD_SEED, 0.0), recorded("exam", EXAM_SEED, DEFECT_SHARE)
-    depth = {"kind": "relief", "place_mm": 10}
-    fit = FIT | {"depth": depth, "bank": {"share": 0.005}, "border_px": 8}
+    fit = FIT | {"depth": dict(depth), "bank": {"share": 0.005}, "border_px": 8}
     n_parts = len({item.part_id for item in good.items})
     chosen = drawn(good.items, round(0.55 * n_parts), seed)
     kept = [item for item in good.items if item.part_id in chosen]
-    return trial(fit, (good, kept), (exam, list(exam.items)), gate_spec()), fit
+    steps = open_cmdiad(fit, 0, Path(), (mode,)).preprocess(mode)
+    return trial(steps, (good, kept), (exam, list(exam.items)), gate_spec()), fit
 
 
 def potholes(folder: Path, seed: int) -> tuple[Trial, dict[str, Any]]:
@@ -94,7 +97,8 @@ def potholes(folder: Path, seed: int) -> tuple[Trial, dict[str, Any]]:
     chosen = drawn(data.items, 12, seed)
     kept = [i for i in data.items if i.part_id in chosen and i.kind == "good"]
     asked = [i for i in data.items if i.part_id not in chosen]
-    return trial(fit, (data, kept), (data, asked), GateSpec()), fit
+    steps = open_cmdiad(fit, 0, Path(), ("rgbd",)).preprocess("rgbd")
+    return trial(steps, (data, kept), (data, asked), GateSpec()), fit
 
 
 def drawn(items: Sequence[Item], n: int, seed: int) -> set[str]:
@@ -115,18 +119,17 @@ def recorded(name: str, seed: int, share: float) -> RecordingSet:
 
 
 def trial(
-    fit: dict[str, Any], good: tuple[DataSet, list[Item]], exam: tuple[DataSet, list[Item]],
+    steps: PreprocessSpec, good: tuple[DataSet, list[Item]], exam: tuple[DataSet, list[Item]],
     spec: GateSpec,
 ) -> Trial:  # fmt: skip
     """Prepare both halves."""
-    return Trial(Frames(seen(fit, *good, spec)), Frames(seen(fit, *exam, spec)))
+    return Trial(Frames(seen(steps, *good, spec)), Frames(seen(steps, *exam, spec)))
 
 
 def seen(
-    fit: dict[str, Any], data: DataSet, items: list[Item], spec: GateSpec
+    steps: PreprocessSpec, data: DataSet, items: list[Item], spec: GateSpec
 ) -> Iterator[tuple[Item, Tensors]]:
     """Gate and preprocess, as the edge does."""
-    steps = open_cmdiad(fit, 0, Path(), ("rgbd",)).preprocess("rgbd")
     for item, frame in data.frames(items):
         region = gate(frame, spec, data.belt_from_camera)
         if region is not None:
@@ -200,7 +203,7 @@ def answers(
 
 
 def compared(items: Sequence[Item], scores: Scores) -> dict[str, Any]:
-    """Give AUROC of each setting and gain of each distillation, with intervals over parts."""
+    """Give AUROC of each setting and gain of any distillation, with intervals over parts."""
     by_defect: dict[str, Any] = {}
     for defect in sorted({item.defect or "" for item in items if item.kind == "defect"}):
         rows = [i for i in items if i.kind == "good" or (i.defect or "") == defect]
@@ -214,7 +217,8 @@ def compared(items: Sequence[Item], scores: Scores) -> dict[str, Any]:
         def measure(weights: Floats, of: Mapping[str, Ranking] = ranked) -> dict[str, Floats]:
             got = {name: ranking.measure(weights)["auroc"] for name, ranking in of.items()}
             for mode in BOTH:
-                got[f"gain of {mode}"] = got[f"{mode}, distilled"] - got[mode]
+                if f"{mode}, distilled" in got:
+                    got[f"gain of {mode}"] = got[f"{mode}, distilled"] - got[mode]
             return got
 
         point = measure(np.ones((1, len(names))))
