@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from loupe_edge.errors import EngineError, StationError
-
-# PyCUDA is a compiled module without stubs: its objects are opaque to the type checker.
-CudaObject = Any
+from loupe_edge.cuda.context import CudaObject, cuda_explained, load_pycuda
 
 AnyArray = npt.NDArray[np.generic]
 Shape = tuple[int, ...]
@@ -86,21 +79,21 @@ class PyCudaDevice:
     def __init__(self, stream: CudaObject, cubin: bytes) -> None:
         self._cuda = load_pycuda()
         self._stream = stream
-        with self._explained("does not take the kernels"):
+        with cuda_explained("the GPU does not take the kernels"):
             self._module = self._cuda.module_from_buffer(cubin)
         self._kernels: dict[str, CudaObject] = {}
 
     def allocate(self, shape: Shape, dtype: npt.DTypeLike) -> DeviceArray:
         """Give memory on the device, with its page-locked staging."""
         n_bytes = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        with self._explained(f"has no {n_bytes} bytes left"):
+        with cuda_explained(f"the GPU has no {n_bytes} bytes left"):
             owner = self._cuda.mem_alloc(n_bytes)
             staging = self._cuda.pagelocked_empty((n_bytes,), np.uint8)
         return DeviceArray(int(owner), shape, np.dtype(dtype), owner, staging)
 
     def free(self, array: DeviceArray) -> None:
         """Free device and page-locked memory now, rather than when Python collects it."""
-        with self._explained("cannot free memory"):
+        with cuda_explained("the GPU cannot free memory"):
             array.owner.free()
             array.staging.base.free()  # type: ignore[union-attr]  # PyCUDA's own allocation
 
@@ -108,13 +101,13 @@ class PyCudaDevice:
         """Copy into staging, then to the device without waiting."""
         staged = array.staged()
         np.copyto(staged, content, casting="no")
-        with self._explained("did not take a frame"):
+        with cuda_explained("the GPU did not take a frame"):
             self._cuda.memcpy_htod_async(array.pointer, staged, self._stream)
 
     def read(self, array: DeviceArray) -> AnyArray:
         """Copy into staging, wait for the stream, and copy out of it."""
         staged = array.staged()
-        with self._explained("did not answer"):
+        with cuda_explained("the GPU did not answer"):
             self._cuda.memcpy_dtoh_async(staged, array.pointer, self._stream)
             self._stream.synchronize()
         copy: AnyArray = staged.copy()
@@ -125,7 +118,7 @@ class PyCudaDevice:
     ) -> None:
         """Launch on the stream, without waiting."""
         given = [one.pointer if isinstance(one, DeviceArray) else one for one in arguments]
-        with self._explained(f"did not run {kernel}"):
+        with cuda_explained(f"the GPU did not run {kernel}"):
             if kernel not in self._kernels:
                 # Prepared, since PyCUDA's plain call keeps every set of arguments it has ever
                 # seen, and takes an int32 for a float32 that equals it.
@@ -135,24 +128,3 @@ class PyCudaDevice:
                 ]
                 self._kernels[kernel] = function.prepare(types)
             self._kernels[kernel].prepared_async_call(grid, (*block, 1), self._stream, *given)
-
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except self._cuda.Error as error:
-            raise EngineError(f"the GPU {what}: {error}") from error
-
-
-def load_pycuda() -> ModuleType:
-    """Import PyCUDA's driver interface, which by itself makes no context.
-
-    Raises:
-        StationError: The `gpu` extra is not installed, or there is no driver.
-    """
-    try:
-        return importlib.import_module("pycuda.driver")
-    except ImportError as error:
-        raise StationError(
-            f"the GPU front needs PyCUDA and NVIDIA's driver ({error}): pip install 'loupe[gpu]'"
-        ) from error

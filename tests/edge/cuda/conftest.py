@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,8 @@ import numpy.typing as npt
 import pytest
 from kernel_host import build_host
 
-from loupe_edge.cuda.device import (
-    AnyArray,
-    Argument,
-    DeviceArray,
-    PyCudaDevice,
-    Shape,
-    load_pycuda,
-)
+from loupe_edge.cuda.context import PrimaryContext, gpu_arch, load_pycuda
+from loupe_edge.cuda.device import AnyArray, Argument, DeviceArray, PyCudaDevice, Shape
 from loupe_edge.cuda.front import GpuFront
 from loupe_edge.cuda.kernels import FOLDER, cached_cubin
 from loupe_edge.errors import EngineError, StationError
@@ -106,25 +101,17 @@ def altered_front(tmp_path: Path) -> Callable[..., GpuFront]:
     return alter
 
 
-def open_gpu(cache: Path) -> tuple[GpuFront, Callable[[], None]]:
-    """A front on the real GPU, and what gives it back; skips where PyCUDA is missing."""
+@contextmanager
+def gpu_front(cache: Path) -> Iterator[GpuFront]:
+    """A front on the real GPU; skips where PyCUDA is missing."""
     try:
-        cuda = load_pycuda()
+        primary = PrimaryContext()
     except StationError as error:
         pytest.skip(f"A GPU, BUT THE KERNELS ARE NOT TESTED ON IT: {error}")
-    cuda.init()
-    context = cuda.Device(0).retain_primary_context()
-    context.push()
-    major, minor = cuda.Device(0).compute_capability()
-    cubin = cached_cubin(f"sm_{major}{minor}", cache)
-    front = GpuFront(PyCudaDevice(cuda.Stream(), cubin))
-
-    def close() -> None:
-        front.close()
-        context.pop()
-        context.detach()
-
-    return front, close
+    with closing(primary):
+        device = PyCudaDevice(load_pycuda().Stream(), cached_cubin(gpu_arch(), cache))
+        with closing(GpuFront(device)) as front:
+            yield front
 
 
 @pytest.fixture(scope="session")
@@ -140,9 +127,8 @@ def front(
     if request.param == "host":
         yield GpuFront(HostDevice(request.getfixturevalue("host_library")))
         return
-    opened, close = open_gpu(tmp_path_factory.getbasetemp() / "cubins")
-    yield opened
-    close()
+    with gpu_front(tmp_path_factory.getbasetemp() / "cubins") as opened:
+        yield opened
 
 
 @pytest.fixture(params=["numpy", "host", *ON_GPU])
@@ -156,6 +142,5 @@ def any_preprocess(
     if request.param == "host":
         yield GpuFront(HostDevice(request.getfixturevalue("host_library"))).preprocess
         return
-    opened, close = open_gpu(tmp_path_factory.getbasetemp() / "cubins")
-    yield opened.preprocess
-    close()
+    with gpu_front(tmp_path_factory.getbasetemp() / "cubins") as opened:
+        yield opened.preprocess

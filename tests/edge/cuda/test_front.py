@@ -178,7 +178,7 @@ def test_nothing_loads_cuda_unasked() -> None:
         "for name in ('cli', 'service', 'engines', 'inspector', 'doctor'):\n"
         "    importlib.import_module('loupe_edge.' + name)\n"
         "assert 'loupe_edge.cuda' not in sys.modules\n"
-        "for name in 'device front kernels layout memory nvrtc steps tables'.split():\n"
+        "for name in 'context device front kernels layout memory nvrtc steps tables'.split():\n"
         "    importlib.import_module('loupe_edge.cuda.' + name)\n"
         "sys.exit([name for name in sys.modules if name.split('.')[0] == 'pycuda'] or 0)"
     )

@@ -1,13 +1,8 @@
-"""The GPU through PyCUDA: its primary context, and memory that host and device share."""
+"""The GPU through PyCUDA: what a plan depends on, and memory that host and device share."""
 
 from __future__ import annotations
 
-import atexit
-import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,12 +10,8 @@ import numpy.typing as npt
 import pycuda.driver as cuda
 import tensorrt as trt
 
+from loupe_edge.cuda.context import ORDINAL, cuda_explained
 from loupe_edge.engines.tensorrt.key import DeviceKey, driver_release, jetson_release
-from loupe_edge.errors import EngineError
-
-log = logging.getLogger(__name__)
-
-ORDINAL = 0  # one camera, one process, one GPU; CUDA_VISIBLE_DEVICES chooses among several
 
 
 def device_key() -> DeviceKey:
@@ -39,67 +30,6 @@ def device_key() -> DeviceKey:
             driver=f"CUDA {cuda.get_driver_version()} {driver_release()}".strip(),
             jetpack=jetson_release(),
         )
-
-
-def gpu_arch() -> str:
-    """Say what kernels are compiled for, such as `sm_87`.
-
-    Raises:
-        EngineError: The driver refuses.
-    """
-    with cuda_explained("the GPU cannot be used"):
-        major, minor = cuda.Device(ORDINAL).compute_capability()
-        return f"sm_{major}{minor}"
-
-
-class PrimaryContext:
-    """The device's primary context, current in the thread that made this until it is closed.
-
-    TensorRT works in the primary context as CUDA's runtime does: a private one would make its
-    memory and streams unknown to TensorRT. Make and close it in the same thread.
-
-    Attributes:
-        is_integrated: Host and device share one memory, as on a Jetson.
-
-    Raises:
-        EngineError: There is no GPU, or the driver refuses.
-    """
-
-    def __init__(self) -> None:
-        with cuda_explained("the GPU cannot be used"):
-            self._context = _retained()
-            device = cuda.Device(ORDINAL)
-            self.is_integrated = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
-            self._context.push()
-
-    def is_lost(self) -> bool:
-        """Whether it answers nothing any more, not even a question that asks for no work."""
-        try:
-            self._context.synchronize()
-        except cuda.Error:
-            return True
-        return False
-
-    def close(self) -> None:
-        """Make current again what was so before."""
-        try:
-            self._context.pop()
-        except cuda.Error as error:  # of a context that is lost; the process is about to end
-            log.warning("the GPU's context cannot be given back: %s", error)
-
-
-@lru_cache(maxsize=1)
-def _retained() -> cuda.Context:
-    """Retain the primary context once, until the process ends.
-
-    PyCUDA's detach makes a context current before it lets go of it, and leaves it so: the next who
-    works in this thread would work in a context that is gone. Left to its destructor, PyCUDA calls
-    the driver as if the context were a private one.
-    """
-    cuda.init()
-    context = cuda.Device(ORDINAL).retain_primary_context()
-    atexit.register(context.detach)
-    return context
 
 
 class SharedTensor:
@@ -151,16 +81,3 @@ class SharedTensor:
         if self._device is not None:
             self._device.free()
         self._page_locked.free()
-
-
-@contextmanager
-def cuda_explained(what: str) -> Iterator[None]:
-    """Tell CUDA's errors as ours.
-
-    Raises:
-        EngineError: As raised within by CUDA.
-    """
-    try:
-        yield
-    except cuda.Error as error:
-        raise EngineError(f"{what} ({error}); `loupe-edge doctor` looks for the cause") from error

@@ -13,15 +13,11 @@ import pycuda.driver as cuda
 import tensorrt as trt
 
 from loupe_calibration.transform import Transform
+from loupe_edge.cuda.context import PrimaryContext, cuda_explained, gpu_arch
 from loupe_edge.cuda.device import PyCudaDevice
 from loupe_edge.cuda.front import GpuFront
 from loupe_edge.cuda.kernels import cached_cubin
-from loupe_edge.engines.tensorrt.device import (
-    PrimaryContext,
-    SharedTensor,
-    cuda_explained,
-    gpu_arch,
-)
+from loupe_edge.engines.tensorrt.device import SharedTensor
 from loupe_edge.engines.tensorrt.graph import CudaGraph, captured
 from loupe_edge.engines.tensorrt.log import TENSORRT_LOG
 from loupe_edge.engines.tensors import take_tensors
