@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from loupe_calibration.deproject import ray_planes
 from loupe_calibration.transform import Transform
-from loupe_edge.cuda.device import AnyArray, Argument, DeviceArray
+from loupe_edge.cuda.device import Argument
 from loupe_edge.cuda.layout import Layout, Size
 from loupe_edge.cuda.memory import Memory
+from loupe_edge.cuda.shared import AnyArray, DeviceArray
 from loupe_edge.cuda.tables import neighbours, shares, whole_step
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame
@@ -119,7 +120,8 @@ def _gather(memory: Memory, cloud: Made, n_px: int) -> tuple[DeviceArray, int, l
     memory.device.launch("count_valid", grid, block, cloud["valid"], n, in_block, found)
     gathered: Arguments = (cloud["xyz"], cloud["valid"], n, in_block, n, points, found)
     memory.device.launch("gather_points", grid, block, *gathered)
-    *extents, n_points = (int(number) for number in memory.device.read(found).tolist())
+    (numbers,) = memory.device.read([found])
+    *extents, n_points = (int(number) for number in numbers.tolist())
     if n_points and (max(extents) >= INT_LIMIT or min(extents) <= -INT_LIMIT):
         return points, n_points, [INT_LIMIT] * 3  # 21 km from the origin: nothing is that far
     spans = [high - low for low, high in zip(extents[:3], extents[3:], strict=True)]

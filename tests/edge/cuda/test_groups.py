@@ -13,7 +13,7 @@ from clouds import CLOUDS, RNG
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loupe_edge.cuda.device import Device
+from loupe_edge.cuda.device import PyCudaDevice
 from loupe_edge.cuda.front import GpuFront
 from loupe_edge.cuda.layout import Layout, make_layout
 from loupe_edge.cuda.memory import Memory
@@ -48,13 +48,13 @@ def layout_of(cloud: Cloud, n_centres: int, size: int) -> Layout:
     return dataclasses.replace(plain, n_centres=n_centres, group_size=size)
 
 
-def on_device(device: Device, cloud: Cloud, n_centres: int, size: int) -> Arrays:
+def on_device(device: PyCudaDevice, cloud: Cloud, n_centres: int, size: int) -> Arrays:
     memory = Memory(device)
     there = {"xyz": memory.frame("xyz", cloud[0]), "valid": memory.frame("valid", cloud[1])}
     made = group_around_centres(memory, there, layout_of(cloud, n_centres, size))
-    read = {name: device.read(array)[0] for name, array in made.items()}
+    read = device.read(list(made.values()))
     memory.close()
-    return read
+    return {name: array[0] for name, array in zip(made, read, strict=True)}
 
 
 def reference(cloud: Cloud, n_centres: int, size: int) -> Arrays:

@@ -56,6 +56,8 @@ PYCUDA_MEMBERS = {
     "Stream": ("handle", "synchronize"),
     "PagelockedHostAllocation": ("get_device_pointer", "free"),
     "DeviceAllocation": ("free",),
+    "Module": ("get_function",),
+    "Function": ("prepare", "prepared_async_call"),
 }
 # What our code asks of its own objects, of Python's and of numpy's.
 OURS = {
@@ -64,7 +66,7 @@ OURS = {
     "last_error", "launch", "manifest", "mode", "name", "nbytes", "outputs", "plan", "pop",
     "pop_all", "preprocess", "result", "set", "shape", "split", "strip", "submit", "timing",
     "to_device", "to_host", "values", "digest", "files", "info", "warning", "load", "making",
-    "keep_timing",
+    "keep_timing", "itemsize", "memory", "reshape", "view",
 }  # fmt: skip
 
 
@@ -131,8 +133,8 @@ def ours(repository: Path) -> Touched:
     """What all of our code touches."""
     edge = repository / "edge" / "loupe_edge"
     every = Touched()
-    engine = sorted((edge / "engines" / "tensorrt").glob("*.py"))
-    for path in (edge / "cuda" / "context.py", *engine):
+    seam = [edge / "cuda" / f"{name}.py" for name in ("context", "shared", "device")]
+    for path in (*seam, *sorted((edge / "engines" / "tensorrt").glob("*.py"))):
         if path.stem in ("cache", "key"):  # which never see an object of NVIDIA's
             continue
         one = touched_by(path.read_text(encoding="utf-8"))
