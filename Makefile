@@ -23,7 +23,7 @@ check: .venv/.ready
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
-	$(PYTHON) .ci/tensorrt_types
+	$(PYTHON) .ci/tensorrt_types.py
 
 bench: .venv/.ready
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(PYTHON) "$$script"; done

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,14 @@ from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_edge.bench import quantiles_ms
-from loupe_edge.cuda.device import Argument, CudaObject, PyCudaDevice, load_pycuda
+from loupe_edge.cuda.context import (
+    ORDINAL,
+    CudaObject,
+    PrimaryContext,
+    gpu_arch,
+    load_pycuda,
+)
+from loupe_edge.cuda.device import Argument, PyCudaDevice
 from loupe_edge.cuda.front import GpuFront
 from loupe_edge.cuda.kernels import cached_cubin
 from loupe_edge.errors import StationError
@@ -97,23 +104,14 @@ def main() -> int:
 def device() -> Iterator[tuple[TimedDevice, str]]:
     """Own the primary context while the benchmark runs."""
     try:
+        primary = PrimaryContext()
+    except LoupeError as error:
+        raise StationError(f"{NO_GPU}: {error}") from error
+    with closing(primary):
         cuda = load_pycuda()
-    except StationError as error:
-        raise StationError(f"{NO_GPU}: {error}") from error
-    try:
-        cuda.init()
-    except cuda.Error as error:
-        raise StationError(f"{NO_GPU}: {error}") from error
-    context = cuda.Device(0).retain_primary_context()
-    context.push()
-    try:
-        arch = "sm_{}{}".format(*cuda.Device(0).compute_capability())
         with TemporaryDirectory() as cache:
-            cubin = cached_cubin(arch, Path(cache))
-        yield TimedDevice(cuda, cuda.Stream(), cubin), cuda.Device(0).name()
-    finally:
-        context.pop()
-        context.detach()
+            cubin = cached_cubin(gpu_arch(), Path(cache))
+        yield TimedDevice(cuda, cuda.Stream(), cubin), cuda.Device(ORDINAL).name()
 
 
 def measure(timed: TimedDevice, name: str) -> int:

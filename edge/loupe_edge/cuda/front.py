@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from loupe_calibration.transform import Transform
-from loupe_edge.cuda.device import AnyArray, Device, DeviceArray
+from loupe_edge.cuda.device import PyCudaDevice
+from loupe_edge.cuda.layout import make_layout
 from loupe_edge.cuda.memory import Memory
-from loupe_edge.cuda.plan import make_plan
+from loupe_edge.cuda.shared import DeviceArray
 from loupe_edge.cuda.steps import group_around_centres, make_cloud, resize_colour
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
@@ -15,7 +16,7 @@ from loupe_models.preprocess import NO_BELT, Prepared, PreprocessSpec, check_str
 class GpuFront:
     """Stands in for `loupe_models.preprocess.preprocess`, in the thread that owns the device."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: PyCudaDevice) -> None:
         self.device = device
         self._memory = Memory(device)
 
@@ -33,18 +34,18 @@ class GpuFront:
             EngineError: The device failed.
         """
         check_streams(frame, spec)
-        plan = make_plan(frame.size_wh, region, spec)
-        if plan.removes_belt and belt_from_camera is None:
+        layout = make_layout(frame.size_wh, region, spec)
+        if layout.removes_belt and belt_from_camera is None:
             raise FrameError(NO_BELT)
         made: dict[str, DeviceArray] = {}
         if "rgb" in spec.tensors:
-            made["rgb"] = resize_colour(self._memory, frame, plan)
+            made["rgb"] = resize_colour(self._memory, frame, layout)
         if spec.needs_depth:
-            made |= make_cloud(self._memory, frame, plan, belt_from_camera)
-        if plan.n_centres:
-            made |= group_around_centres(self._memory, made, plan)
-        tensors: dict[str, AnyArray] = {n: self.device.read(made[n]) for n in spec.tensors}
-        return Prepared(tensors, plan.frame_px_from_map_px)
+            made |= make_cloud(self._memory, frame, layout, belt_from_camera)
+        if layout.n_centres:
+            made |= group_around_centres(self._memory, made, layout)
+        tensors = self.device.read([made[name] for name in spec.tensors])
+        return Prepared(dict(zip(spec.tensors, tensors, strict=True)), layout.frame_px_from_map_px)
 
     def close(self) -> None:
         """Free the device's memory, in the same thread; safe to call twice."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from loupe_edge.cuda.device import AnyArray, Device, DeviceArray, Shape
+from loupe_edge.cuda.device import PyCudaDevice
+from loupe_edge.cuda.shared import AnyArray, DeviceArray, Shape, allocate
 
 
 class Memory:
     """Arrays by name. One that must grow is allocated anew; none shrinks."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: PyCudaDevice) -> None:
         self.device = device
         self._arrays: dict[str, DeviceArray] = {}
         self._constants: dict[str, AnyArray] = {}
@@ -21,12 +23,11 @@ class Memory:
     def array(self, name: str, shape: Shape, dtype: npt.DTypeLike) -> DeviceArray:
         """Give room for what a kernel writes."""
         held = self._arrays.get(name)
-        n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if held is None or held.staging.size < n_bytes:
+        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if held is None or held.memory.n_bytes < n_bytes:
             if held is not None:
-                del self._arrays[name]
-                self.device.free(held)
-            held = self._arrays[name] = self.device.allocate(shape, dtype)
+                self._arrays.pop(name).memory.close()
+            held = self._arrays[name] = allocate(shape, dtype)
         return replace(held, shape=shape, dtype=np.dtype(dtype))
 
     def frame(self, name: str, content: AnyArray) -> DeviceArray:
@@ -47,4 +48,4 @@ class Memory:
         """Free everything; safe to call twice."""
         self._constants.clear()
         while self._arrays:
-            self.device.free(self._arrays.popitem()[1])
+            self._arrays.popitem()[1].memory.close()

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from loupe_calibration.deproject import ray_planes
 from loupe_calibration.transform import Transform
-from loupe_edge.cuda.device import AnyArray, Argument, DeviceArray
+from loupe_edge.cuda.device import Argument
+from loupe_edge.cuda.layout import Layout, Size
 from loupe_edge.cuda.memory import Memory
-from loupe_edge.cuda.plan import Plan, Size
+from loupe_edge.cuda.shared import AnyArray, DeviceArray
 from loupe_edge.cuda.tables import neighbours, shares, whole_step
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame
@@ -31,12 +32,12 @@ Made = dict[str, DeviceArray]
 Arguments = tuple[Argument, ...]
 
 
-def resize_colour(memory: Memory, frame: Frame, plan: Plan) -> DeviceArray:
+def resize_colour(memory: Memory, frame: Frame, layout: Layout) -> DeviceArray:
     """Bring the window of a colour frame to the graph's size, (1, H, W, 3) uint8."""
     if frame.rgb is None:
         raise FrameError("the frame has no colour")
-    made = memory.frame("rgb 0", _window(frame.rgb, plan))
-    for number, (from_wh, to_wh) in enumerate(pairwise(plan.sizes_wh)):
+    made = memory.frame("rgb 0", _window(frame.rgb, layout))
+    for number, (from_wh, to_wh) in enumerate(pairwise(layout.sizes_wh)):
         out = memory.array(f"rgb {number + 1}", (*to_wh[::-1], 3), np.uint8)
         _resample(memory, number, (made, out), from_wh, to_wh)
         made = out
@@ -44,27 +45,27 @@ def resize_colour(memory: Memory, frame: Frame, plan: Plan) -> DeviceArray:
 
 
 def make_cloud(
-    memory: Memory, frame: Frame, plan: Plan, belt_from_camera: Transform | None
+    memory: Memory, frame: Frame, layout: Layout, belt_from_camera: Transform | None
 ) -> Made:
     """Make `xyz` (1, H, W, 3) float32 metres and `valid` (1, H, W) uint8."""
     if frame.depth is None or frame.intrinsics is None:
         raise FrameError("the frame has no depth")
-    width, height = plan.size_wh
+    width, height = layout.size_wh
     xyz = memory.array("xyz", (1, height, width, 3), np.float32)
     valid = memory.array("valid", (1, height, width), np.uint8)
     memory.device.launch(
         "make_cloud",
-        _blocks_xy(plan.size_wh),
+        _blocks_xy(layout.size_wh),
         BLOCK_XY,
-        memory.frame("depth", _window(frame.depth, plan)),
+        memory.frame("depth", _window(frame.depth, layout)),
         memory.constant("planes", ray_planes(frame.intrinsics)),
-        memory.constant("rows", plan.rows),
-        memory.constant("columns", plan.columns),
+        memory.constant("rows", layout.rows),
+        memory.constant("columns", layout.columns),
         memory.constant("belt", _rows_of(belt_from_camera or Transform.identity())),
         np.int32(belt_from_camera is not None),
-        np.float32(plan.min_height_m),
+        np.float32(layout.min_height_m),
         np.float32(frame.depth_scale_m),
-        *_ints(plan.window.x_px, plan.window.y_px, plan.window.width_px),
+        *_ints(layout.window.x_px, layout.window.y_px, layout.window.width_px),
         *_ints(*frame.size_wh, width, height),
         xyz,
         valid,
@@ -72,36 +73,36 @@ def make_cloud(
     return {"xyz": xyz, "valid": valid}
 
 
-def group_around_centres(memory: Memory, cloud: Made, plan: Plan) -> Made:
+def group_around_centres(memory: Memory, cloud: Made, layout: Layout) -> Made:
     """Sample centres, and make `groups`, `centres`, `nn_index` and `nn_weight`.
 
     Raises:
         FrameError: Fewer valid points than the steps take, or too far apart.
     """
-    n_px = plan.size_wh[0] * plan.size_wh[1]
+    n_px = layout.size_wh[0] * layout.size_wh[1]
     points, n_points, spans = _gather(memory, cloud, n_px)
-    refuse_few(n_points, plan.n_centres, "sample_points")
+    refuse_few(n_points, layout.n_centres, "sample_points")
     refuse_wide(spans, n_points.bit_length())
-    refuse_few(n_points, plan.group_size, "a group")
-    chosen = memory.array("chosen", (plan.n_centres,), np.int32)
+    refuse_few(n_points, layout.group_size, "a group")
+    chosen = memory.array("chosen", (layout.n_centres,), np.int32)
     farness = memory.array("farness", (n_px,), np.uint64)
     counts = (np.int32(n_px), np.int32(n_points))
-    sampled: Arguments = (points, *counts, np.int32(plan.n_centres), farness, chosen)
+    sampled: Arguments = (points, *counts, np.int32(layout.n_centres), farness, chosen)
     memory.device.launch("sample_farthest", (1, 1), (_sampling_threads(n_points), 1), *sampled)
     made = {
-        "groups": memory.array("groups", (1, plan.n_centres, plan.group_size, 3), np.float32),
-        "centres": memory.array("centres", (1, plan.n_centres, 3), np.float32),
+        "groups": memory.array("groups", (1, layout.n_centres, layout.group_size, 3), np.float32),
+        "centres": memory.array("centres", (1, layout.n_centres, 3), np.float32),
         "nn_index": memory.array("nn_index", (1, n_px, 3), np.int32),
         "nn_weight": memory.array("nn_weight", (1, n_px, 3), np.float32),
     }
     key_bits = sum(span * span for span in spans).bit_length() + n_points.bit_length()
-    n_sorted = 2 << (plan.group_size - 1).bit_length()
-    sizes = _ints(plan.group_size, key_bits, n_sorted)
+    n_sorted = 2 << (layout.group_size - 1).bit_length()
+    sizes = _ints(layout.group_size, key_bits, n_sorted)
     grouped: Arguments = (points, *counts, chosen, *sizes, made["groups"], made["centres"])
-    memory.device.launch("group_nearest", (plan.n_centres, 1), (BLOCK, 1), *grouped)
+    memory.device.launch("group_nearest", (layout.n_centres, 1), (BLOCK, 1), *grouped)
     spread: Arguments = (
         *(cloud["xyz"], cloud["valid"], np.int32(n_px), points, np.int32(n_px), chosen),
-        *(np.int32(plan.n_centres), made["nn_index"], made["nn_weight"]),
+        *(np.int32(layout.n_centres), made["nn_index"], made["nn_weight"]),
     )
     memory.device.launch("nearest_centres", (_blocks(n_px), 1), (BLOCK, 1), *spread)
     return made
@@ -119,7 +120,8 @@ def _gather(memory: Memory, cloud: Made, n_px: int) -> tuple[DeviceArray, int, l
     memory.device.launch("count_valid", grid, block, cloud["valid"], n, in_block, found)
     gathered: Arguments = (cloud["xyz"], cloud["valid"], n, in_block, n, points, found)
     memory.device.launch("gather_points", grid, block, *gathered)
-    *extents, n_points = (int(number) for number in memory.device.read(found).tolist())
+    (numbers,) = memory.device.read([found])
+    *extents, n_points = (int(number) for number in numbers.tolist())
     if n_points and (max(extents) >= INT_LIMIT or min(extents) <= -INT_LIMIT):
         return points, n_points, [INT_LIMIT] * 3  # 21 km from the origin: nothing is that far
     spans = [high - low for low, high in zip(extents[:3], extents[3:], strict=True)]
@@ -153,8 +155,8 @@ def _resample(
     memory.device.launch("shrink", _blocks_xy(to_wh), BLOCK_XY, *arguments)
 
 
-def _window(array: AnyArray, plan: Plan) -> AnyArray:
-    x, y, width, height = plan.window
+def _window(array: AnyArray, layout: Layout) -> AnyArray:
+    x, y, width, height = layout.window
     return array[y : y + height, x : x + width]
 
 

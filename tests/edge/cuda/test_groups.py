@@ -13,10 +13,10 @@ from clouds import CLOUDS, RNG
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loupe_edge.cuda.device import Device
+from loupe_edge.cuda.device import PyCudaDevice
 from loupe_edge.cuda.front import GpuFront
+from loupe_edge.cuda.layout import Layout, make_layout
 from loupe_edge.cuda.memory import Memory
-from loupe_edge.cuda.plan import Plan, make_plan
 from loupe_edge.cuda.steps import group_around_centres
 from loupe_models.errors import FrameError
 from loupe_models.frame import Rect
@@ -42,19 +42,19 @@ def cloud_of(points: Grid, width: int = 20, hole_share: float = 0.0) -> Cloud:
     return xyz.reshape(-1, width, 3), valid.reshape(-1, width)
 
 
-def plan_of(cloud: Cloud, n_centres: int, size: int) -> Plan:
+def layout_of(cloud: Cloud, n_centres: int, size: int) -> Layout:
     height, width = cloud[1].shape
-    plain = make_plan((width, height), Rect(0, 0, width, height), PreprocessSpec(steps=()))
+    plain = make_layout((width, height), Rect(0, 0, width, height), PreprocessSpec(steps=()))
     return dataclasses.replace(plain, n_centres=n_centres, group_size=size)
 
 
-def on_device(device: Device, cloud: Cloud, n_centres: int, size: int) -> Arrays:
+def on_device(device: PyCudaDevice, cloud: Cloud, n_centres: int, size: int) -> Arrays:
     memory = Memory(device)
     there = {"xyz": memory.frame("xyz", cloud[0]), "valid": memory.frame("valid", cloud[1])}
-    made = group_around_centres(memory, there, plan_of(cloud, n_centres, size))
-    read = {name: device.read(array)[0] for name, array in made.items()}
+    made = group_around_centres(memory, there, layout_of(cloud, n_centres, size))
+    read = device.read(list(made.values()))
     memory.close()
-    return read
+    return {name: array[0] for name, array in zip(made, read, strict=True)}
 
 
 def reference(cloud: Cloud, n_centres: int, size: int) -> Arrays:

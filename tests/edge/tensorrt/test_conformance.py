@@ -1,8 +1,6 @@
 """Every name of NVIDIA's that our code touches, held against the real bindings of each version.
 
-The bindings of TensorRT come from PyPI without the libraries behind them, which take gigabytes and
-a GPU; nine functions of nothing, compiled here, stand in their place, so that the import succeeds.
-Nothing of TensorRT runs.
+Set-up puts the bindings beside this Python; empty libraries let them be imported.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ import ast
 import inspect
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -21,16 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from empty_libraries import BINDINGS, compile_libraries
 
 HERE = Path(__file__).parent
 ENGINES = ("tensorrt-10.3", "tensorrt-10.14", "tensorrt-11.4")
-LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
-UNDEFINED = (
-    "createInferBuilder_INTERNAL", "createInferRuntime_INTERNAL", "createInferRefitter_INTERNAL",
-    "createNvOnnxParser_INTERNAL", "createNvOnnxParserRefitter_INTERNAL",
-    "getBuilderPluginRegistry", "getPluginRegistry", "getNvOnnxParserVersion",
-    "initLibNvInferPlugins",
-)  # fmt: skip
 PROBED = dict.fromkeys(ENGINES, "tensorrt_bindings") | {"cuda-python": "cuda.bindings.runtime"}
 
 # What our code asks of objects, which cannot be read off an expression as `trt.Builder` can.
@@ -56,6 +47,8 @@ PYCUDA_MEMBERS = {
     "Stream": ("handle", "synchronize"),
     "PagelockedHostAllocation": ("get_device_pointer", "free"),
     "DeviceAllocation": ("free",),
+    "Module": ("get_function",),
+    "Function": ("prepare", "prepared_async_call"),
 }
 # What our code asks of its own objects, of Python's and of numpy's.
 OURS = {
@@ -64,7 +57,7 @@ OURS = {
     "last_error", "launch", "manifest", "mode", "name", "nbytes", "outputs", "plan", "pop",
     "pop_all", "preprocess", "result", "set", "shape", "split", "strip", "submit", "timing",
     "to_device", "to_host", "values", "digest", "files", "info", "warning", "load", "making",
-    "keep_timing",
+    "keep_timing", "itemsize", "memory", "reshape", "view",
 }  # fmt: skip
 
 
@@ -129,9 +122,10 @@ def undeclared(found: Touched) -> set[str]:
 @pytest.fixture(scope="session")
 def ours(repository: Path) -> Touched:
     """What all of our code touches."""
-    folder = repository / "edge" / "loupe_edge" / "engines" / "tensorrt"
+    edge = repository / "edge" / "loupe_edge"
     every = Touched()
-    for path in sorted(folder.glob("*.py")):
+    seam = [edge / "cuda" / f"{name}.py" for name in ("context", "shared", "device")]
+    for path in (*seam, *sorted((edge / "engines" / "tensorrt").glob("*.py"))):
         if path.stem in ("cache", "key"):  # which never see an object of NVIDIA's
             continue
         one = touched_by(path.read_text(encoding="utf-8"))
@@ -144,27 +138,14 @@ def ours(repository: Path) -> Touched:
 
 
 @pytest.fixture(scope="session")
-def bindings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`bindings(name)`: the folder of one of those that bindings.txt lists; set-up makes them."""
-    wheels = dict(line.split(" ", 1) for line in (HERE / "bindings.txt").read_text().splitlines())
-    made: dict[str, Path] = {}
+def bindings() -> Callable[[str], Path]:
+    """`bindings(name)`: the folder of one of those that bindings.txt lists."""
 
     def find(name: str) -> Path:
-        folder = Path(sys.prefix) / "bindings" / name
-        if folder.is_dir():
-            return folder
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp("bindings") / name
-            pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
-            where = ["--disable-pip-version-check", "--target", str(made[name])]
-            run = subprocess.run(
-                [*pip, *where, *wheels[name].split()], capture_output=True, text=True, check=False
-            )
-            if run.returncode:
-                made[name] = Path()
-        if made[name] == Path():
-            pytest.skip(f"UNPROVED: our calls to {name}, since pip cannot get {wheels[name]}")
-        return made[name]
+        folder = BINDINGS / name
+        if not folder.is_dir():
+            pytest.skip(f"UNPROVED: OUR CALLS TO {name}, since set-up put nothing in {folder}")
+        return folder
 
     return find
 
@@ -172,17 +153,9 @@ def bindings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of libraries with nothing in them, under the names that the bindings load."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("UNPROVED: our calls to TensorRT, since there is no C compiler")
     folder = tmp_path_factory.mktemp("libraries")
-    source = folder / "nothing.c"
-    source.write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in UNDEFINED))
-    for library in LIBRARIES:
-        for major in (10, 11):
-            name = f"{library}.so.{major}"
-            flags = ["-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", str(folder / name)]
-            subprocess.run([compiler, *flags, str(source)], check=True)
+    if not compile_libraries(folder):
+        pytest.skip("UNPROVED: OUR CALLS TO TENSORRT, since there is no C compiler")
     return folder
 
 

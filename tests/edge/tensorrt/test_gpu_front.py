@@ -143,7 +143,7 @@ def test_a_failure_that_passes_is_one_unknown(
         for i, _ in enumerate(service.verdicts()):
             nvidia_kernels.gpu.fails_once = "launch timed out" if i == 0 else ""
     assert [v.decision for v in publisher.verdicts] == ["good", "unknown", "good"]
-    assert "did not answer: launch timed out" in publisher.verdicts[1].reason
+    assert "did not answer (launch timed out)" in publisher.verdicts[1].reason
 
 
 def test_the_proof_goes_through_the_front(

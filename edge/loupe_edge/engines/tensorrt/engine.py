@@ -13,15 +13,11 @@ import pycuda.driver as cuda
 import tensorrt as trt
 
 from loupe_calibration.transform import Transform
+from loupe_edge.cuda.context import PrimaryContext, cuda_explained, gpu_arch
 from loupe_edge.cuda.device import PyCudaDevice
 from loupe_edge.cuda.front import GpuFront
 from loupe_edge.cuda.kernels import cached_cubin
-from loupe_edge.engines.tensorrt.device import (
-    PrimaryContext,
-    SharedTensor,
-    cuda_explained,
-    gpu_arch,
-)
+from loupe_edge.cuda.shared import DeviceArray, allocate
 from loupe_edge.engines.tensorrt.graph import CudaGraph, captured
 from loupe_edge.engines.tensorrt.log import TENSORRT_LOG
 from loupe_edge.engines.tensors import take_tensors
@@ -159,15 +155,14 @@ class TensorRtEngine:
 
     def _make_tensors(
         self, specs: Sequence[TensorSpec], stack: ExitStack
-    ) -> Mapping[str, SharedTensor]:
-        return {
-            spec.name: stack.enter_context(
-                closing(
-                    SharedTensor(spec.shape, spec.dtype, is_integrated=self._primary.is_integrated)
-                )
-            )
-            for spec in specs
-        }
+    ) -> Mapping[str, DeviceArray]:
+        tensors: dict[str, DeviceArray] = {}
+        for spec in specs:
+            tensor = allocate(spec.shape, spec.dtype, is_mapped=self._primary.is_integrated)
+            stack.callback(tensor.memory.close)
+            tensor.host.fill(0)  # what the first run reads
+            tensors[spec.name] = tensor
+        return tensors
 
     def _load(self, plan: bytes, stack: ExitStack) -> None:
         runtime = trt.Runtime(TENSORRT_LOG)
@@ -225,7 +220,7 @@ class TensorRtEngine:
 
 
 def _require_fit(
-    engine: trt.ICudaEngine, inputs: Mapping[str, SharedTensor], tensors: Mapping[str, SharedTensor]
+    engine: trt.ICudaEngine, inputs: Mapping[str, DeviceArray], tensors: Mapping[str, DeviceArray]
 ) -> None:
     """Hold the plan's tensors, by name, against the manifest's.
 
@@ -239,8 +234,8 @@ def _require_fit(
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         shape = tuple(engine.get_tensor_shape(name))
         dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
-        if (is_input, shape, dtype) != (name in inputs, tensor.host.shape, tensor.host.dtype):
+        if (is_input, shape, dtype) != (name in inputs, tensor.shape, tensor.dtype):
             raise PlanError(
                 f"the plan's {name} is {dtype} {shape}, the manifest's "
-                f"{tensor.host.dtype} {tensor.host.shape}"
+                f"{tensor.dtype} {tensor.shape}"
             )

@@ -34,6 +34,7 @@ GPU = SimpleNamespace(
 MEMORY: dict[int, np.ndarray[Any, Any]] = {}
 STREAMS: dict[int, Stream] = {}
 FORMATS = {"int": "i", "float": "f"}  # of struct; whatever is pointed to is an address
+OUTCOMES = {1: "no such kernel", 2: "wrong arguments", 3: "threads wait at different barriers"}
 MAX_BYTES = 1 << 30
 _numbers = itertools.count(0x1000, 0x1000)
 
@@ -241,5 +242,6 @@ class Function:
         sizes = (ctypes.c_size_t * len(held))(*(len(one) for one in packed))
         shape = ((ctypes.c_uint * 3)(*grid, 1), (ctypes.c_uint * 3)(*block))
         n = ctypes.c_size_t(len(held))
-        if GPU.kernels.launch_kernel(self._name.encode(), *shape, pointers, sizes, n, 0):
-            raise LaunchError(f"{self._name} failed")
+        outcome = GPU.kernels.launch_kernel(self._name.encode(), *shape, pointers, sizes, n, 0)
+        if outcome:
+            raise LaunchError(f"{self._name}: {OUTCOMES[outcome]}")

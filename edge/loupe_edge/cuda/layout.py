@@ -10,8 +10,10 @@ from typing import Final
 import numpy as np
 
 from loupe_edge.cuda.tables import Table
+from loupe_edge.errors import StationError
 from loupe_models.frame import Rect
 from loupe_models.preprocess import (
+    Cloud,
     Crop,
     Group,
     PreprocessSpec,
@@ -24,11 +26,12 @@ from loupe_models.preprocess import (
 
 Size = tuple[int, int]
 
-N_PLANS: Final = 32  # a labelled recording has a region a frame, a station has one
+KNOWN: Final = (Crop, Resize, Cloud, RemoveBelt, SamplePoints, Group)
+N_LAYOUTS: Final = 32  # a labelled recording has a region a frame, a station has one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class Layout:
     """The steps of a specification, for a frame's size and a region.
 
     Attributes:
@@ -60,9 +63,28 @@ class Plan:
         return math.isfinite(self.min_height_m)
 
 
-@lru_cache(maxsize=N_PLANS)
-def make_plan(frame_wh: Size, region: Rect, spec: PreprocessSpec) -> Plan:
-    """Follow the steps. Picking pixels and moving points commute, so the cloud comes once, last."""
+def refuse_unknown(spec: PreprocessSpec) -> None:
+    """Refuse a specification with a step that no kernel does: its tensors would be others.
+
+    Raises:
+        StationError: Names the step.
+    """
+    for step in spec.steps:
+        if not isinstance(step, KNOWN):
+            raise StationError(
+                f"the GPU front does not know the bundle's preprocessing step {step.step!r}: "
+                f'choose front = "cpu"'
+            )
+
+
+@lru_cache(maxsize=N_LAYOUTS)
+def make_layout(frame_wh: Size, region: Rect, spec: PreprocessSpec) -> Layout:
+    """Follow the steps. Picking pixels and moving points commute, so the cloud comes once, last.
+
+    Raises:
+        StationError: A step is unknown.
+    """
+    refuse_unknown(spec)
     is_cropped = any(isinstance(step, Crop) for step in spec.steps)
     window = region if is_cropped else Rect(0, 0, *frame_wh)
     to_frame = PxMap(1.0, 1.0, 0.0, 0.0).cropped(window.x_px, window.y_px)
@@ -82,7 +104,7 @@ def make_plan(frame_wh: Size, region: Rect, spec: PreprocessSpec) -> Plan:
             n_centres = step.n_points
         elif isinstance(step, Group):
             group_size = step.size
-    return Plan(
+    return Layout(
         window,
         tuple(sizes),
         rows.astype(np.int32),

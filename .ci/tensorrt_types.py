@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check the types of our calls to TensorRT against stubs made from the real bindings.
 
-    .ci/tensorrt_types [BINDINGS]        default: the bindings that set-up put beside this Python
+    .ci/tensorrt_types.py [BINDINGS]     default: the bindings that set-up put beside this Python
 
 For each version that tests/edge/tensorrt/bindings.txt lists: import it with empty libraries, let
 pybind11-stubgen write stubs, and run mypy on edge/loupe_edge/engines/tensorrt with them.
@@ -12,17 +12,16 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests" / "edge" / "tensorrt"
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from empty_libraries import BINDINGS, compile_libraries  # noqa: E402  (where the tests' are)
+
 OURS = ROOT / "edge" / "loupe_edge" / "engines" / "tensorrt"
-LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
-UNDEFINED = re.compile(r'"((?:create|get|init)\w+)"')
 # The names that a user imports are those of a package around the bindings.
 PACKAGE = """# mypy: ignore-errors
 from tensorrt_bindings.tensorrt import *
@@ -43,21 +42,27 @@ MENDED = (
 
 def main() -> int:
     """Check every version that is there."""
-    place = Path(sys.argv[1] if len(sys.argv) > 1 else Path(sys.prefix) / "bindings")
+    place = Path(sys.argv[1]) if len(sys.argv) > 1 else BINDINGS
     found = sorted(folder for folder in place.glob("tensorrt-*") if folder.is_dir())
-    if not found or shutil.which("cc") is None:
-        why = "there is no C compiler" if found else f"no bindings lie in {place}"
-        print(f"UNPROVED: types of our calls to TensorRT, since {why}")
-        return 0
-    return max(check(folder) for folder in found)
+    if not found:
+        return unproved(f"no bindings lie in {place}")
+    with tempfile.TemporaryDirectory() as name:
+        if not compile_libraries(Path(name)):
+            return unproved("there is no C compiler")
+        return max(check(folder, Path(name)) for folder in found)
 
 
-def check(bindings: Path) -> int:
+def unproved(why: str) -> int:
+    """Say so; that a machine cannot check is no error."""
+    print(f"UNPROVED: types of our calls to TensorRT, since {why}")
+    return 0
+
+
+def check(bindings: Path, libraries: Path) -> int:
     """Check one version."""
     with tempfile.TemporaryDirectory() as name:
         stubs = Path(name)
-        compile_libraries(stubs / "lib")
-        environment = {**os.environ, "LD_LIBRARY_PATH": str(stubs / "lib")}
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
         environment["PYTHONPATH"] = os.pathsep.join([str(bindings), *sys.path])
         words = ["pybind11_stubgen", "tensorrt_bindings", "--ignore-all-errors", "-o", name]
         subprocess.run(
@@ -75,19 +80,6 @@ def check(bindings: Path) -> int:
         return subprocess.run(
             [sys.executable, "-m", *words], env=environment, cwd=ROOT, check=False
         ).returncode
-
-
-def compile_libraries(folder: Path) -> None:
-    """Make the libraries that the bindings load, with nothing in them."""
-    folder.mkdir()
-    names = UNDEFINED.findall((TESTS / "test_conformance.py").read_text(encoding="utf-8"))
-    source = folder / "nothing.c"
-    source.write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in names))
-    for library in LIBRARIES:
-        for major in (10, 11):
-            name = f"{library}.so.{major}"
-            flags = ["-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", str(folder / name)]
-            subprocess.run(["cc", *flags, str(source)], check=True)
 
 
 def mend(stub: Path) -> int:
@@ -118,4 +110,5 @@ def mend(stub: Path) -> int:
     return mended
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
