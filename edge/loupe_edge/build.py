@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from loupe_edge.engine_settings import TYPED_VARIANT
 from loupe_edge.engines import require_tensorrt
 from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
 from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
-from loupe_models.manifest import Precision
-
-TYPED: Final[Precision] = "fp16"  # the variant whose graph says every type itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +53,14 @@ def build_plans(
         ProofError: A new plan does not answer as the trainer did; it is not kept.
     """
     modes = (mode,) if mode is not None else tuple(bundle.manifest.modes)
-    graphs = {each: graph_of(bundle, each, TYPED) for each in modes}
+    graphs = {each: graph_of(bundle, each, TYPED_VARIANT) for each in modes}
     require_tensorrt()
     from loupe_edge.engines.tensorrt.opening import open_planned
 
     cache = PlanCache(folder or default_cache())
     for each, graph in graphs.items():
-        planned = open_planned(bundle, each, TYPED, cache)
+        planned = open_planned(bundle, each, TYPED_VARIANT, cache)
         with closing(planned.engine):
             if planned.built_s is None:
-                prove(bundle, each, planned.engine, TYPED)
+                prove(bundle, each, planned.engine, TYPED_VARIANT)
             yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)

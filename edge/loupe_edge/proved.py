@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine, open_front
 from loupe_edge.inspector import Preprocess
 from loupe_edge.proof import ProofReport, prove
 from loupe_edge.protocols import Engine
-from loupe_edge.station import EngineSettings
 from loupe_models.bundle import Bundle
 from loupe_models.preprocess import preprocess
 
@@ -38,8 +38,6 @@ def open_proved(bundle: Bundle, mode: str, settings: EngineSettings) -> Iterator
         EngineError: The runtime refuses the graph, or the device the kernels.
         ProofError: The bundle does not answer here as it did at its trainer's.
     """
-    variant = settings.variant
-    engine = open_engine(bundle, mode, variant, settings.threads, settings.kind, settings.cache)
-    with closing(engine):
+    with closing(open_engine(bundle, mode, settings)) as engine:
         front = open_front(engine, settings.cache) if settings.front == "gpu" else preprocess
-        yield Proved(engine, front, prove(bundle, mode, engine, variant, front))
+        yield Proved(engine, front, prove(bundle, mode, engine, settings.variant, front))

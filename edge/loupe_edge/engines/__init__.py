@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from loupe_calibration.errors import BadInputError
+from loupe_edge.engine_settings import (
+    NEEDS_TENSORRT,
+    REFERENCE,
+    TYPED_VARIANT,
+    EngineKind,
+    EngineSettings,
+)
 from loupe_edge.engines.graphs import graph_of
-from loupe_edge.engines.onnxruntime import DEFAULT_THREADS, OnnxRuntimeEngine
+from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.inspector import Preprocess
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
-from loupe_models.manifest import ModeManifest
 
-__all__ = [
-    "DEFAULT_THREADS",
-    "NEEDS_TENSORRT",
-    "EngineKind",
-    "FrontKind",
-    "open_engine",
-    "open_front",
-    "require_tensorrt",
-]
+__all__ = ["open_engine", "open_front", "require_tensorrt"]
 
-EngineKind = Literal["onnxruntime", "openvino", "tensorrt"]
-FrontKind = Literal["cpu", "gpu"]
-
-NEEDS_TENSORRT: Final = (
-    'front = "gpu" works in TensorRT\'s context: choose kind = "tensorrt", or front = "cpu"'
-)
+Opener = Callable[[Bundle, str, EngineSettings], Engine]
 
 
-def open_engine(
-    bundle: Bundle,
-    mode: str,
-    variant: str = "fp32",
-    threads: int = DEFAULT_THREADS,
-    kind: EngineKind = "onnxruntime",
-    cache: Path | None = None,
-) -> Engine:
+def open_engine(bundle: Bundle, mode: str, settings: EngineSettings = REFERENCE) -> Engine:
     """Load one graph of a bundle.
 
     Args:
         bundle: Verified.
         mode: One of those it serves.
-        variant: Precision of the graph; `fp32` is the reference.
-        threads: CPU threads one inference may use, stated rather than guessed by the runtime.
-        kind: The runtime. OpenVINO computes the variant `fp16` in bfloat16 where the processor has
-            it. TensorRT builds a plan first where none is kept, which takes minutes.
-        cache: Where TensorRT's plans are kept; the user's or service's own place by default.
+        settings: Which of the mode's graphs, and what runs it.
 
     Raises:
         BundleError: The bundle lacks the mode or the variant.
@@ -56,13 +39,7 @@ def open_engine(
         BadInputError: The runtime is not installed, or the plans' folder cannot be used.
         ProofError: A plan was built, and does not answer as the trainer did.
     """
-    if kind == "tensorrt":
-        return _open_tensorrt(bundle, mode, variant, cache)
-    contract = bundle.mode(mode)
-    graph = graph_of(bundle, mode, variant)
-    if kind == "openvino":
-        return _open_openvino(graph, contract, threads, half=variant == "fp16")
-    return OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, threads)
+    return OPENERS[settings.kind](bundle, mode, settings)
 
 
 def open_front(engine: Engine, cache: Path | None = None) -> Preprocess:
@@ -86,17 +63,6 @@ def open_front(engine: Engine, cache: Path | None = None) -> Preprocess:
     return engine.preprocess
 
 
-def _open_openvino(graph: Path, contract: ModeManifest, threads: int, *, half: bool) -> Engine:
-    try:
-        from loupe_edge.engines.openvino import OpenVinoEngine
-    except ImportError as error:
-        raise BadInputError(
-            f"OpenVINO cannot be used here ({error}): `pip install 'loupe[openvino]'`, or choose "
-            f'[engine] kind = "onnxruntime"'
-        ) from error
-    return OpenVinoEngine(graph, contract.inputs, contract.outputs, threads, half=half)
-
-
 def require_tensorrt() -> None:
     """Ask for what TensorRT's engine imports, before anything else is tried.
 
@@ -112,9 +78,35 @@ def require_tensorrt() -> None:
         ) from error
 
 
-def _open_tensorrt(bundle: Bundle, mode: str, variant: str, cache: Path | None) -> Engine:
+def _open_onnxruntime(bundle: Bundle, mode: str, settings: EngineSettings) -> Engine:
+    contract, graph = bundle.mode(mode), graph_of(bundle, mode, settings.variant)
+    return OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, settings.threads)
+
+
+def _open_openvino(bundle: Bundle, mode: str, settings: EngineSettings) -> Engine:
+    try:
+        from loupe_edge.engines.openvino import OpenVinoEngine
+    except ImportError as error:
+        raise BadInputError(
+            f"OpenVINO cannot be used here ({error}): `pip install 'loupe[openvino]'`, or choose "
+            f'[engine] kind = "onnxruntime"'
+        ) from error
+    contract, graph = bundle.mode(mode), graph_of(bundle, mode, settings.variant)
+    half = settings.variant == TYPED_VARIANT
+    return OpenVinoEngine(graph, contract.inputs, contract.outputs, settings.threads, half=half)
+
+
+def _open_tensorrt(bundle: Bundle, mode: str, settings: EngineSettings) -> Engine:
     require_tensorrt()
     from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
     from loupe_edge.engines.tensorrt.opening import open_planned
 
-    return open_planned(bundle, mode, variant, PlanCache(cache or default_cache())).engine
+    cache = PlanCache(settings.cache or default_cache())
+    return open_planned(bundle, mode, settings.variant, cache).engine
+
+
+OPENERS: Final[Mapping[EngineKind, Opener]] = {
+    "onnxruntime": _open_onnxruntime,
+    "openvino": _open_openvino,
+    "tensorrt": _open_tensorrt,
+}

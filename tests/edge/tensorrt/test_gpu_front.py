@@ -12,6 +12,7 @@ import pytest
 from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_service
 from loupe_edge.cuda.nvrtc import nvrtc_version
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine, open_front
 from loupe_edge.errors import EngineError, EngineLostError, ProofError, StationError
 from loupe_edge.fakes import ListCamera
@@ -77,7 +78,7 @@ def test_the_front_goes_before_the_engine_and_its_context(
     nvidia_kernels: Any, typed_bundle: Bundle, tmp_path: Path, make_frame: MakeFrame
 ) -> None:
     gpu = nvidia_kernels.gpu
-    engine = open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=tmp_path)
+    engine = open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=tmp_path))
     prepare = open_front(engine, tmp_path)
     spec = typed_bundle.mode("rgb").preprocess
     prepare(make_frame(), Rect(16, 12, 64, 56), spec, None)
@@ -96,7 +97,7 @@ def test_the_front_goes_before_the_engine_and_its_context(
 def test_no_other_thread_is_served(
     typed_bundle: Bundle, tmp_path: Path, make_frame: MakeFrame
 ) -> None:
-    engine = open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=tmp_path)
+    engine = open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=tmp_path))
     prepare = open_front(engine, tmp_path)
     told: list[str] = []
 
@@ -187,6 +188,6 @@ def test_check_says_who_prepares(
 
 @pytest.mark.usefixtures("nvidia_kernels")
 def test_another_engine_has_no_gpu_to_lend(typed_bundle: Bundle, tmp_path: Path) -> None:
-    engine = open_engine(typed_bundle, "rgb", "fp16")
+    engine = open_engine(typed_bundle, "rgb", EngineSettings(variant="fp16"))
     with pytest.raises(BadInputError, match='choose kind = "tensorrt"'):
         open_front(engine, tmp_path)

@@ -18,6 +18,7 @@ import pytest
 from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_service
 from loupe_edge.build import build_plans
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
 from loupe_edge.errors import EngineError, EngineLostError, PlanCacheError, ProofError
 from loupe_edge.fakes import ListCamera
@@ -68,7 +69,7 @@ def test_a_plan_that_answers_wrongly_is_not_kept(
 ) -> None:
     nvidia.build.spoil = lambda found: [value * np.float32(0.5) for value in found]
     with pytest.raises(ProofError, match="the trainer said"):
-        open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=cache)
+        open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache))
     assert plans(cache) == []
     assert not (cache / "timing").exists()
     assert nvidia.gpu.stack == []
@@ -77,7 +78,7 @@ def test_a_plan_that_answers_wrongly_is_not_kept(
 def test_a_plan_of_nan_is_not_kept(nvidia: Any, typed_bundle: Bundle, cache: Path) -> None:
     nvidia.build.spoil = lambda found: [value * np.float32("nan") for value in found]
     with pytest.raises(ProofError, match="no answer"):
-        open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=cache)
+        open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache))
     assert plans(cache) == []
 
 
@@ -209,7 +210,7 @@ def test_a_machine_without_a_gpu_says_so(
 
     monkeypatch.setattr("pycuda.driver.init", refuse)
     with pytest.raises(EngineError, match=r"no CUDA-capable device.*loupe-edge doctor"):
-        open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=cache)
+        open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache))
 
 
 def test_without_tensorrt_the_choice_is_explained(typed_bundle: Bundle, cache: Path) -> None:
