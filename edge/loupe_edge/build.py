@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from loupe_edge.engine_settings import TYPED_VARIANT
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import require_tensorrt
 from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
@@ -53,14 +53,15 @@ def build_plans(
         ProofError: A new plan does not answer as the trainer did; it is not kept.
     """
     modes = (mode,) if mode is not None else tuple(bundle.manifest.modes)
-    graphs = {each: graph_of(bundle, each, TYPED_VARIANT) for each in modes}
+    settings = EngineSettings(kind="tensorrt", cache=folder)
+    graphs = {each: graph_of(bundle, each, settings.variant) for each in modes}
     require_tensorrt()
     from loupe_edge.engines.tensorrt.opening import open_planned
 
     cache = PlanCache(folder or default_cache())
     for each, graph in graphs.items():
-        planned = open_planned(bundle, each, TYPED_VARIANT, cache)
+        planned = open_planned(bundle, each, settings, cache)
         with closing(planned.engine):
             if planned.built_s is None:
-                prove(bundle, each, planned.engine, TYPED_VARIANT)
+                prove(bundle, each, planned.engine, settings.variant)
             yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)

@@ -1,4 +1,4 @@
-"""An engine, and what prepares its tensors, as a station names them and proved as they will run."""
+"""An engine as it is asked for, and proved as it will run."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from loupe_edge.engine_settings import EngineSettings
-from loupe_edge.engines import open_engine, open_front
-from loupe_edge.inspector import Preprocess
+from loupe_edge.engines import open_engine
 from loupe_edge.proof import ProofReport, prove
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
-from loupe_models.preprocess import preprocess
 
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """An engine whose answers agree with the trainer's.
-
-    Attributes:
-        preprocess: Makes its tensors, and did so in the proof.
-    """
+    """An engine whose answers agree with the trainer's."""
 
     engine: Engine
-    preprocess: Preprocess
     report: ProofReport
 
 
@@ -39,5 +32,4 @@ def open_proved(bundle: Bundle, mode: str, settings: EngineSettings) -> Iterator
         ProofError: The bundle does not answer here as it did at its trainer's.
     """
     with closing(open_engine(bundle, mode, settings)) as engine:
-        front = open_front(engine, settings.cache) if settings.front == "gpu" else preprocess
-        yield Proved(engine, front, prove(bundle, mode, engine, settings.variant, front))
+        yield Proved(engine, prove(bundle, mode, engine, settings.variant))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from loupe_calibration.errors import BadInputError
 from loupe_edge.engine_settings import (
-    NEEDS_TENSORRT,
     REFERENCE,
     TYPED_VARIANT,
     EngineKind,
@@ -16,11 +14,10 @@ from loupe_edge.engine_settings import (
 )
 from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
-from loupe_edge.inspector import Preprocess
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
 
-__all__ = ["open_engine", "open_front", "require_tensorrt"]
+__all__ = ["open_engine", "require_tensorrt"]
 
 Opener = Callable[[Bundle, str, EngineSettings], Engine]
 
@@ -35,32 +32,11 @@ def open_engine(bundle: Bundle, mode: str, settings: EngineSettings = REFERENCE)
 
     Raises:
         BundleError: The bundle lacks the mode or the variant.
-        EngineError: The runtime refuses the graph.
+        EngineError: The runtime refuses the graph, or the device the kernels.
         BadInputError: The runtime is not installed, or the plans' folder cannot be used.
         ProofError: A plan was built, and does not answer as the trainer did.
     """
     return OPENERS[settings.kind](bundle, mode, settings)
-
-
-def open_front(engine: Engine, cache: Path | None = None) -> Preprocess:
-    """Let the GPU that an engine runs on make its tensors too, until the engine is closed.
-
-    Args:
-        engine: TensorRT's, in the thread that opened it.
-        cache: Where compiled kernels are kept: with TensorRT's plans.
-
-    Raises:
-        BadInputError: The engine is another, or NVRTC is not installed.
-        EngineError: The kernels do not compile or load.
-    """
-    require_tensorrt()
-    from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
-    from loupe_edge.engines.tensorrt.engine import TensorRtEngine
-
-    if not isinstance(engine, TensorRtEngine):
-        raise BadInputError(NEEDS_TENSORRT)
-    engine.open_front(PlanCache(cache or default_cache()).kernels)
-    return engine.preprocess
 
 
 def require_tensorrt() -> None:
@@ -102,7 +78,7 @@ def _open_tensorrt(bundle: Bundle, mode: str, settings: EngineSettings) -> Engin
     from loupe_edge.engines.tensorrt.opening import open_planned
 
     cache = PlanCache(settings.cache or default_cache())
-    return open_planned(bundle, mode, settings.variant, cache).engine
+    return open_planned(bundle, mode, settings, cache).engine
 
 
 OPENERS: Final[Mapping[EngineKind, Opener]] = {

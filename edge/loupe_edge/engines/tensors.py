@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loupe_edge.errors import EngineError
-from loupe_edge.protocols import Outputs
+from loupe_edge.protocols import Outputs, Preprocess
 from loupe_models.manifest import TensorSpec
-from loupe_models.preprocess import Tensors
+from loupe_models.preprocess import Tensors, preprocess
 
 
 class HostEngine(ABC):
@@ -30,6 +30,11 @@ class HostEngine(ABC):
         self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
         self._outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in outputs}
         self._is_open = True
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The reference itself, in this memory."""
+        return preprocess
 
     def infer(self, tensors: Tensors) -> Outputs:
         """Run one frame; the outputs are the caller's to keep.
