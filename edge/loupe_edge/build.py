@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loupe_edge.engine_settings import EngineSettings
@@ -60,8 +60,7 @@ def build_plans(
 
     cache = PlanCache(folder or default_cache())
     for each, graph in graphs.items():
-        planned = open_planned(bundle, each, settings, cache)
-        with closing(planned.engine):
-            if planned.built_s is None:
-                prove(bundle, each, planned.engine, settings.variant)
-            yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)
+        proof = partial(prove, bundle, each, variant=settings.variant)
+        planned = open_planned(bundle, each, settings, cache, proof)
+        planned.engine.close()
+        yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)

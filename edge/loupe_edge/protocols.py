@@ -79,6 +79,9 @@ class Engine(Protocol):
         """Free what the engine holds; safe to call twice."""
 
 
+Proof = Callable[[Engine], object]  # raises where an engine must not speak
+
+
 class FrameInspector(Protocol):
     """What answers for a frame: one mode of a bundle, or the best of several."""
 

@@ -31,5 +31,10 @@ def open_proved(bundle: Bundle, mode: str, settings: EngineSettings) -> Iterator
         EngineError: The runtime refuses the graph, or the device the kernels.
         ProofError: The bundle does not answer here as it did at its trainer's.
     """
-    with closing(open_engine(bundle, mode, settings)) as engine:
-        yield Proved(engine, prove(bundle, mode, engine, settings.variant))
+    reports: list[ProofReport] = []
+
+    def proof(engine: Engine) -> None:
+        reports.append(prove(bundle, mode, engine, settings.variant))
+
+    with closing(open_engine(bundle, mode, settings, proof)) as engine:
+        yield Proved(engine, reports[0])

@@ -14,29 +14,34 @@ from loupe_edge.engine_settings import (
 )
 from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
-from loupe_edge.protocols import Engine
+from loupe_edge.engines.tensors import passed
+from loupe_edge.protocols import Engine, Proof
 from loupe_models.bundle import Bundle
 
 __all__ = ["open_engine", "require_tensorrt"]
 
-Opener = Callable[[Bundle, str, EngineSettings], Engine]
+Opener = Callable[[Bundle, str, EngineSettings, Proof | None], Engine]
 
 
-def open_engine(bundle: Bundle, mode: str, settings: EngineSettings = REFERENCE) -> Engine:
+def open_engine(
+    bundle: Bundle, mode: str, settings: EngineSettings = REFERENCE, proof: Proof | None = None
+) -> Engine:
     """Load one graph of a bundle.
 
     Args:
         bundle: Verified.
         mode: One of those it serves.
         settings: Which of the mode's graphs, and what runs it.
+        proof: Called once with the engine, before it is given and before a plan that was built for
+            it is kept; without one, a new plan is not kept.
 
     Raises:
         BundleError: The bundle lacks the mode or the variant.
         EngineError: The runtime refuses the graph, or the device the kernels.
         BadInputError: The runtime is not installed, or the plans' folder cannot be used.
-        ProofError: A plan was built, and does not answer as the trainer did.
+        LoupeError: As the proof raises; the engine is closed then.
     """
-    return OPENERS[settings.kind](bundle, mode, settings)
+    return OPENERS[settings.kind](bundle, mode, settings, proof)
 
 
 def require_tensorrt() -> None:
@@ -54,12 +59,17 @@ def require_tensorrt() -> None:
         ) from error
 
 
-def _open_onnxruntime(bundle: Bundle, mode: str, settings: EngineSettings) -> Engine:
+def _open_onnxruntime(
+    bundle: Bundle, mode: str, settings: EngineSettings, proof: Proof | None
+) -> Engine:
     contract, graph = bundle.mode(mode), graph_of(bundle, mode, settings.variant)
-    return OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, settings.threads)
+    engine = OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, settings.threads)
+    return passed(engine, proof)
 
 
-def _open_openvino(bundle: Bundle, mode: str, settings: EngineSettings) -> Engine:
+def _open_openvino(
+    bundle: Bundle, mode: str, settings: EngineSettings, proof: Proof | None
+) -> Engine:
     try:
         from loupe_edge.engines.openvino import OpenVinoEngine
     except ImportError as error:
@@ -68,17 +78,25 @@ def _open_openvino(bundle: Bundle, mode: str, settings: EngineSettings) -> Engin
             f'[engine] kind = "onnxruntime"'
         ) from error
     contract, graph = bundle.mode(mode), graph_of(bundle, mode, settings.variant)
-    half = settings.variant == TYPED_VARIANT
-    return OpenVinoEngine(graph, contract.inputs, contract.outputs, settings.threads, half=half)
+    engine = OpenVinoEngine(
+        graph,
+        contract.inputs,
+        contract.outputs,
+        settings.threads,
+        half=settings.variant == TYPED_VARIANT,
+    )
+    return passed(engine, proof)
 
 
-def _open_tensorrt(bundle: Bundle, mode: str, settings: EngineSettings) -> Engine:
+def _open_tensorrt(
+    bundle: Bundle, mode: str, settings: EngineSettings, proof: Proof | None
+) -> Engine:
     require_tensorrt()
     from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
     from loupe_edge.engines.tensorrt.opening import open_planned
 
     cache = PlanCache(settings.cache or default_cache())
-    return open_planned(bundle, mode, settings, cache).engine
+    return open_planned(bundle, mode, settings, cache, proof).engine
 
 
 OPENERS: Final[Mapping[EngineKind, Opener]] = {
