@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -11,12 +11,10 @@ from loupe_calibration.errors import BadInputError
 from loupe_edge.machine import MAX_THREADS, version
 
 if TYPE_CHECKING:
-    from loupe_edge.engines import EngineKind
+    from loupe_edge.engine_settings import EngineSettings
     from loupe_models.manifest import Mode as ModeName
-    from loupe_models.manifest import Precision
 
-ENGINES: tuple[EngineKind, ...] = ("onnxruntime", "openvino", "tensorrt")
-VARIANTS: tuple[Precision, ...] = ("fp32", "fp16")
+VARIANTS = ("fp32", "fp16")
 MODES: tuple[ModeName, ...] = ("rgb", "depth", "rgbd")
 
 
@@ -57,20 +55,20 @@ def as_mode(said: str | None) -> ModeName | None:
     return modes[said]
 
 
-def as_engine(engine: str, variant: str | None) -> tuple[EngineKind, Precision]:
-    """Read --engine and --variant; a variant left out is what the engine is for.
+def as_engine(engine: str, variant: str | None, threads: int) -> EngineSettings:
+    """Read --engine, --variant and --threads; a variant left out is what the engine is for.
 
     Raises:
         BadInputError: There is no such engine or variant.
     """
-    kinds: dict[str, EngineKind] = {kind: kind for kind in ENGINES}
-    if engine not in kinds:
-        raise BadInputError(f"--engine {engine}: give {', '.join(kinds)}")
-    variants: dict[str, Precision] = {name: name for name in VARIANTS}
-    named = variant or ("fp16" if engine == "tensorrt" else "fp32")
-    if named not in variants:
-        raise BadInputError(f"--variant {named}: give {', '.join(variants)}")
-    return kinds[engine], variants[named]
+    from loupe_edge.engine_settings import EngineKind, EngineSettings
+
+    if engine not in get_args(EngineKind):
+        raise BadInputError(f"--engine {engine}: give {', '.join(get_args(EngineKind))}")
+    if variant not in (None, *VARIANTS):
+        raise BadInputError(f"--variant {variant}: give {', '.join(VARIANTS)}")
+    told = {"kind": engine, "variant": variant, "threads": threads}
+    return EngineSettings.model_validate({k: v for k, v in told.items() if v is not None})
 
 
 def as_streams(said: str) -> tuple[str, ...]:

@@ -150,7 +150,6 @@ def _open_mode(station: Station, bundle: Bundle, mode: Mode, stack: ExitStack) -
         belt_from_camera=station.belt_from_camera(),
         min_depth_valid=station.limits.min_depth_valid,
         variant=station.engine.variant,
-        preprocess=proved.preprocess,
     )
 
 

@@ -17,7 +17,8 @@ from rich.table import Table
 from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_inspector
 from loupe_edge.camera import RealSenseCamera
-from loupe_edge.engines import DEFAULT_THREADS, EngineKind, open_engine
+from loupe_edge.engine_settings import REFERENCE, EngineSettings
+from loupe_edge.engines import open_engine
 from loupe_edge.errors import EndOfRecordingError
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import describe_machine
@@ -28,7 +29,7 @@ from loupe_edge.replaying import Request, station_of
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.errors import BundleError
 from loupe_models.frame import Frame
-from loupe_models.manifest import Mode, Precision
+from loupe_models.manifest import Mode
 
 QUANTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
 WORK: Final = ("gate", "preprocess", "infer", "decide")  # what a live loop does a frame
@@ -50,16 +51,13 @@ class BenchRequest:
     Attributes:
         recording: None times the bundle's own golden frames.
         mode: Needed only where the bundle serves several.
-        variant: Of the mode's graphs.
-        engine: What runs it.
+        engine: Which of the mode's graphs, and what runs it.
     """
 
     bundle: Path
     recording: Path | None = None
     mode: Mode | None = None
-    variant: Precision = "fp32"
-    engine: EngineKind = "onnxruntime"
-    threads: int = DEFAULT_THREADS
+    engine: EngineSettings = REFERENCE
     n_frames: int = 200
     n_warm_up: int = 20
 
@@ -92,12 +90,12 @@ class BenchReport:
         bundle = inspector.bundle
         machine = {**describe_machine(), **describe_power()}
         return {
-            "row": self._row(inspector, request.engine, machine),
+            "row": self._row(inspector, request.engine.kind, machine),
             "bundle": {"id": bundle.manifest.id, "sha256": bundle.sha256},
             "mode": inspector.mode,
             "variant": inspector.variant,
-            "engine": request.engine,
-            "threads": request.threads,
+            "engine": request.engine.kind,
+            "threads": request.engine.threads,
             "frames_per_second": self.frames_per_second,
             "n_frames": self.n_frames,
             "n_inspected": self.n_inspected,
@@ -105,13 +103,13 @@ class BenchReport:
             "machine": machine,
         }
 
-    def _row(self, inspector: Inspector, engine: EngineKind, machine: Mapping[str, object]) -> str:
+    def _row(self, inspector: Inspector, kind: str, machine: Mapping[str, object]) -> str:
         infer, rest = self.stages["infer"], self.stages["all but infer"]
         method = inspector.bundle.manifest.method
         cells = [
             machine["cpu"],
             machine.get("power_mode", ""),
-            f"{engine} {inspector.variant}",
+            f"{kind} {inspector.variant}",
             f"{method} {inspector.mode}",
             *(f"{infer[name]:.2f}" for name in QUANTILES),
             f"{rest['p50_ms']:.2f}",
@@ -139,13 +137,8 @@ def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
         else:
             asked = Request(request.bundle, request.recording, request.mode)
             station = station_of(asked)
-            asked_engine = {
-                "kind": request.engine,
-                "variant": request.variant,
-                "threads": request.threads,
-            }
-            engine = station.engine.model_copy(update=asked_engine)
-            inspector = open_inspector(station.model_copy(update={"engine": engine}), stack)
+            station = station.model_copy(update={"engine": request.engine})
+            inspector = open_inspector(station, stack)
             frames = camera_frames(RealSenseCamera(station.camera), n)
         return inspector, measure(inspector, frames, request.n_warm_up)
 
@@ -156,8 +149,8 @@ def _open_golden(request: BenchRequest, stack: ExitStack) -> Inspector:
     if request.mode is None and len(served) > 1:
         raise BundleError(f"{request.bundle} serves {', '.join(served)}: say which with --mode")
     mode = request.mode or served[0]
-    variant = request.variant
-    engine = open_engine(bundle, mode, variant, request.threads, request.engine)
+    variant = request.engine.variant
+    engine = open_engine(bundle, mode, request.engine)
     stack.callback(engine.close)
     prove(bundle, mode, engine, variant)
     belt = bundle.mode(mode).golden[0].belt_from_camera

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
 
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import require_tensorrt
 from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
 from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
-from loupe_models.manifest import Precision
-
-TYPED: Final[Precision] = "fp16"  # the variant whose graph says every type itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +53,14 @@ def build_plans(
         ProofError: A new plan does not answer as the trainer did; it is not kept.
     """
     modes = (mode,) if mode is not None else tuple(bundle.manifest.modes)
-    graphs = {each: graph_of(bundle, each, TYPED) for each in modes}
+    settings = EngineSettings(kind="tensorrt", cache=folder)
+    graphs = {each: graph_of(bundle, each, settings.variant) for each in modes}
     require_tensorrt()
     from loupe_edge.engines.tensorrt.opening import open_planned
 
     cache = PlanCache(folder or default_cache())
     for each, graph in graphs.items():
-        planned = open_planned(bundle, each, TYPED, cache)
-        with closing(planned.engine):
-            if planned.built_s is None:
-                prove(bundle, each, planned.engine, TYPED)
-            yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)
+        proof = partial(prove, bundle, each, variant=settings.variant)
+        planned = open_planned(bundle, each, settings, cache, proof)
+        planned.engine.close()
+        yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)

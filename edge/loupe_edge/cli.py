@@ -177,6 +177,7 @@ def inspect(
 
     Example: `loupe-edge inspect bundle/ photographs/ --out inspected/`
     """
+    from loupe_edge.engine_settings import EngineSettings
     from loupe_edge.engines import open_engine
     from loupe_edge.inspect_pictures import (
         MODE,
@@ -194,7 +195,7 @@ def inspect(
     loaded = load_bundle(bundle)
     require_colour(loaded)
     with (
-        closing(open_engine(loaded, MODE, threads=threads)) as engine,
+        closing(open_engine(loaded, MODE, EngineSettings(threads=threads))) as engine,
         progress("inspecting") as report,
     ):
         gate = GateSpec() if whole else None
@@ -364,10 +365,8 @@ def bench(  # noqa: PLR0913  (as many as there are options)
     from loupe_edge.bench import BenchRequest, bench_table
     from loupe_edge.bench import bench as run_bench
 
-    kind, precision = as_engine(engine, variant)
-    request = BenchRequest(
-        bundle, recording, as_mode(mode), precision, kind, threads, frames, warm_up
-    )
+    settings = as_engine(engine, variant, threads)
+    request = BenchRequest(bundle, recording, as_mode(mode), settings, frames, warm_up)
     inspector, report = run_bench(request)
     if as_json:
         print(json.dumps(report.document(inspector, request), indent=1))

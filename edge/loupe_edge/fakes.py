@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from loupe_edge.errors import EndOfRecordingError
-from loupe_edge.protocols import Outputs
+from loupe_edge.protocols import Outputs, Preprocess
 from loupe_edge.verdict import Verdict
 from loupe_models.frame import Frame
-from loupe_models.preprocess import Tensors
+from loupe_models.preprocess import Tensors, preprocess
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,13 @@ class ListCamera:
 
 
 class FunctionEngine:
-    """Answers with whatever a function makes of the tensors."""
+    """Answers with whatever a function makes of the tensors that another, or NumPy, prepares."""
 
-    def __init__(self, answer: Callable[[Tensors], Outputs]) -> None:
+    def __init__(
+        self, answer: Callable[[Tensors], Outputs], preprocess: Preprocess = preprocess
+    ) -> None:
         self._answer = answer
+        self.preprocess = preprocess
 
     def infer(self, tensors: Tensors) -> Outputs:
         """Answer."""

@@ -7,7 +7,6 @@ a bundle means the same everywhere. Silence is never good: whatever is not a sco
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
@@ -27,10 +26,8 @@ from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.gate import ByHeight, GateSpec, gate
 from loupe_models.manifest import ModeManifest
-from loupe_models.preprocess import Prepared, PreprocessSpec, PxMap, preprocess
+from loupe_models.preprocess import Prepared, PxMap
 from loupe_models.scoring import find_regions, p_value
-
-Preprocess = Callable[[Frame, Rect, PreprocessSpec, Transform | None], Prepared]
 
 DEFAULT_MIN_DEPTH_VALID = 0.5
 UNITS_STEP_PX = 8  # of each axis; whether depth is a thousand times off shows in a few pixels
@@ -76,7 +73,6 @@ class Inspector:
         belt_from_camera: The station's belt; a gate or cloud that needs one fails without it.
         min_depth_valid: Least share of valid depth in the region, where depth is used at all.
         variant: Which of the mode's variants the engine runs; it may bring its own threshold.
-        preprocess: Another that makes the very same tensors, such as `GpuFront`'s.
         contract: The mode's part of the manifest.
         n_engine_errors: Frames in a row, up to the last one inspected, that the engine failed.
         is_engine_lost: No frame will ever get an answer in this process.
@@ -95,7 +91,6 @@ class Inspector:
     belt_from_camera: Transform | None = None
     min_depth_valid: float = DEFAULT_MIN_DEPTH_VALID
     variant: str = "fp32"
-    preprocess: Preprocess = preprocess
     contract: ModeManifest = field(init=False)
     n_engine_errors: int = field(default=0, init=False)
     is_engine_lost: bool = field(default=False, init=False)
@@ -139,7 +134,7 @@ class Inspector:
             if region is None:
                 return None
             with watch.stage("preprocess"):
-                prepared = self.preprocess(
+                prepared = self.engine.preprocess(
                     frame, region, self.contract.preprocess, self.belt_from_camera
                 )
             with watch.stage("infer"):

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from loupe_edge.errors import ProofError
-from loupe_edge.inspector import Inspector, Preprocess
+from loupe_edge.inspector import Inspector
 from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
 from loupe_models.errors import BundleError, FrameError
 from loupe_models.frame import CameraTime, Frame, Label
 from loupe_models.gate import GateSpec
 from loupe_models.manifest import Golden, ModeManifest, Variant
-from loupe_models.preprocess import preprocess
 from loupe_models.scoring import score_error, score_unit
 
 WARM_UPS = 2  # first inferences do lazy work and would miss a deadline
@@ -44,16 +43,14 @@ def prove(
     mode: str,
     engine: Engine,
     variant: str = "fp32",
-    preprocess: Preprocess = preprocess,
 ) -> ProofReport:
-    """Replay a mode's golden frames through preprocessing and engine on this device.
+    """Replay a mode's golden frames through an engine, and what prepares for it, on this device.
 
     Args:
         bundle: Verified.
         mode: The one that the engine runs.
         engine: Open; warm afterwards.
         variant: Which of the mode's variants the engine runs.
-        preprocess: The one that the station will use.
 
     Raises:
         ProofError: A decision differs, or a score is off by more than the variant's tolerance.
@@ -72,7 +69,6 @@ def prove(
             belt_from_camera=golden.belt_from_camera,
             min_depth_valid=0.0,
             variant=variant,
-            preprocess=preprocess,
         )
         for _ in range(WARM_UPS if i == 0 else 0):
             inspector.inspect(frame)

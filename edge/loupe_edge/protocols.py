@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from loupe_calibration.transform import Transform
 from loupe_edge.verdict import Heartbeat, Verdict
-from loupe_models.frame import Frame
+from loupe_models.frame import Frame, Rect
 from loupe_models.gate import GateSpec
-from loupe_models.preprocess import Tensors
+from loupe_models.preprocess import Prepared, PreprocessSpec, Tensors
 
 if TYPE_CHECKING:
     from loupe_edge.inspector import Inspection
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
+Preprocess = Callable[[Frame, Rect, PreprocessSpec, Transform | None], Prepared]
 
 
 class CameraCounters(Protocol):
@@ -56,7 +58,14 @@ class Camera(Protocol):
 
 
 class Engine(Protocol):
-    """A loaded graph."""
+    """A loaded graph, and what makes its tensors."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What makes the tensors: `loupe_models.preprocess.preprocess`, or its very like.
+
+        It raises FrameError in the same words, and EngineError as `infer` does.
+        """
 
     def infer(self, tensors: Tensors) -> Outputs:
         """Run one frame.
@@ -68,6 +77,9 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; safe to call twice."""
+
+
+Proof = Callable[[Engine], object]  # raises where an engine must not speak
 
 
 class FrameInspector(Protocol):

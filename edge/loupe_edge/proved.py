@@ -1,4 +1,4 @@
-"""An engine, and what prepares its tensors, as a station names them and proved as they will run."""
+"""An engine as it is asked for, and proved as it will run."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from loupe_edge.engines import open_engine, open_front
-from loupe_edge.inspector import Preprocess
+from loupe_edge.engine_settings import EngineSettings
+from loupe_edge.engines import open_engine
 from loupe_edge.proof import ProofReport, prove
 from loupe_edge.protocols import Engine
-from loupe_edge.station import EngineSettings
 from loupe_models.bundle import Bundle
-from loupe_models.preprocess import preprocess
 
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """An engine whose answers agree with the trainer's.
-
-    Attributes:
-        preprocess: Makes its tensors, and did so in the proof.
-    """
+    """An engine whose answers agree with the trainer's."""
 
     engine: Engine
-    preprocess: Preprocess
     report: ProofReport
 
 
@@ -38,8 +31,10 @@ def open_proved(bundle: Bundle, mode: str, settings: EngineSettings) -> Iterator
         EngineError: The runtime refuses the graph, or the device the kernels.
         ProofError: The bundle does not answer here as it did at its trainer's.
     """
-    variant = settings.variant
-    engine = open_engine(bundle, mode, variant, settings.threads, settings.kind, settings.cache)
-    with closing(engine):
-        front = open_front(engine, settings.cache) if settings.front == "gpu" else preprocess
-        yield Proved(engine, front, prove(bundle, mode, engine, variant, front))
+    reports: list[ProofReport] = []
+
+    def proof(engine: Engine) -> None:
+        reports.append(prove(bundle, mode, engine, settings.variant))
+
+    with closing(open_engine(bundle, mode, settings, proof)) as engine:
+        yield Proved(engine, reports[0])

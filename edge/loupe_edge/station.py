@@ -27,13 +27,12 @@ from loupe_calibration.errors import CalibrationError
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import CameraSettings
 from loupe_edge.endpoint import MAX_PORT, port_of
-from loupe_edge.engines import DEFAULT_THREADS, NEEDS_TENSORRT, EngineKind, FrontKind
+from loupe_edge.engine_settings import REFERENCE, EngineSettings
 from loupe_edge.errors import StationError
 from loupe_edge.failover_settings import FailoverSettings
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
-from loupe_edge.machine import MAX_THREADS
 from loupe_models.gate import GateSpec
-from loupe_models.manifest import Mode, Precision
+from loupe_models.manifest import Mode
 from loupe_models.settings import plain_reason, read_settings
 from loupe_models.strict_json import loads
 
@@ -117,38 +116,6 @@ class BeltSettings(_Settings):
             ) from error
 
 
-class EngineSettings(_Settings):
-    """Which graph of the bundle runs, and what runs it.
-
-    Attributes:
-        variant: Where it is not given, `fp16` for TensorRT and `fp32` otherwise.
-        threads: Of the CPU, for one inference.
-        cache: Where TensorRT's plans are kept; by default `$CACHE_DIRECTORY`, which systemd sets,
-            or the user's own.
-        front: What makes the graph's tensors. `gpu` runs Loupe's own kernels in TensorRT's context.
-    """
-
-    kind: EngineKind = "onnxruntime"
-    variant: Precision = "fp32"
-    threads: int = Field(default=DEFAULT_THREADS, ge=1, le=MAX_THREADS)
-    cache: Path | None = None
-    front: FrontKind = "cpu"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _typed_for_tensorrt(cls, told: object) -> object:
-        if isinstance(told, dict) and told.get("kind") == "tensorrt":
-            return {"variant": "fp16", **told}
-        return told
-
-    @field_validator("front")
-    @classmethod
-    def _on_the_engines_gpu(cls, front: FrontKind, info: ValidationInfo) -> FrontKind:
-        if front == "gpu" and info.data.get("kind", "tensorrt") != "tensorrt":
-            raise ValueError(NEEDS_TENSORRT)
-        return front
-
-
 class ThresholdSettings(_Settings):
     """This station's own threshold; the bundle's stays as it is."""
 
@@ -202,7 +169,7 @@ class Station(_Settings):
     bundle: Path
     mode: Mode = "rgb"
     camera: CameraSettings
-    engine: EngineSettings = EngineSettings()
+    engine: EngineSettings = REFERENCE
     gate: GateSpec | None = None
     threshold: ThresholdSettings | None = None
     belt: BeltSettings | None = None

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import onnx
 import pytest
 
-from loupe_edge.engines import EngineKind, open_engine
+from loupe_edge.engine_settings import EngineKind, EngineSettings
+from loupe_edge.engines import open_engine
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.errors import EngineError
 from loupe_edge.proof import prove
@@ -29,13 +30,16 @@ def kind(request: pytest.FixtureRequest) -> EngineKind:
 
 @pytest.mark.parametrize("mode", ["rgb", "depth", "rgbd"])
 def test_a_bundle_is_proved(tiny_bundle: Bundle, kind: EngineKind, mode: str) -> None:
-    assert prove(tiny_bundle, mode, open_engine(tiny_bundle, mode, kind=kind)).n_golden > 0
+    assert (
+        prove(tiny_bundle, mode, open_engine(tiny_bundle, mode, EngineSettings(kind=kind))).n_golden
+        > 0
+    )
 
 
 def test_outputs_have_the_contract_and_are_the_callers_to_keep(
     tiny_bundle: Bundle, kind: EngineKind
 ) -> None:
-    engine = open_engine(tiny_bundle, "rgb", kind=kind)
+    engine = open_engine(tiny_bundle, "rgb", EngineSettings(kind=kind))
     flat = {"rgb": np.full((1, 64, 64, 3), 100, np.uint8)}
     spot = {"rgb": flat["rgb"].copy()}
     spot["rgb"][0, 30:34, 30:34] = 250
@@ -64,13 +68,13 @@ def test_tensors_that_do_not_fit_are_refused(
     tensors: dict[str, npt.NDArray[np.generic]],
     message: str,
 ) -> None:
-    engine = open_engine(tiny_bundle, "rgb", kind=kind)
+    engine = open_engine(tiny_bundle, "rgb", EngineSettings(kind=kind))
     with pytest.raises(EngineError, match=message):
         engine.infer(tensors)
 
 
 def test_a_closed_engine_says_so(tiny_bundle: Bundle, kind: EngineKind) -> None:
-    engine = open_engine(tiny_bundle, "rgb", kind=kind)
+    engine = open_engine(tiny_bundle, "rgb", EngineSettings(kind=kind))
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed"):
@@ -83,12 +87,12 @@ def test_a_graph_the_runtime_cannot_load_is_an_engine_error(
     folder = shutil.copytree(tiny_bundle.path, tmp_path / "bundle")
     (folder / "rgb.fp32.onnx").write_bytes(b"not a graph")
     with pytest.raises(EngineError, match="refuses the graph"):
-        open_engine(replace(tiny_bundle, path=folder), "rgb", kind=kind)
+        open_engine(replace(tiny_bundle, path=folder), "rgb", EngineSettings(kind=kind))
 
 
 def test_absent_variants_and_modes_are_named(tiny_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="has variants fp32, not 'fp16'"):
-        open_engine(tiny_bundle, "rgb", "fp16")
+        open_engine(tiny_bundle, "rgb", EngineSettings(variant="fp16"))
     with pytest.raises(BundleError, match="not 'thermal'"):
         open_engine(tiny_bundle, "thermal")
 

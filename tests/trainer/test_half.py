@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
 from loupe_edge.proof import prove
 from loupe_models.bundle import load_bundle
@@ -342,9 +343,9 @@ def test_a_bundle_carries_both_graphs_and_each_proves_itself(
     assert half.parity["image_score"] <= 0.01
     assert half.parity["n_ranked_defects"] == 12
     assert half.parity["auroc_loss"] <= 0.001
-    for variant in ("fp32", "fp16"):
-        report = prove(bundle, "rgb", open_engine(bundle, "rgb", variant), variant)
-        assert report.tolerance == contract.variants[variant].tolerance
+    for variant, spec in contract.variants.items():
+        engine = open_engine(bundle, "rgb", EngineSettings(variant=variant))
+        assert prove(bundle, "rgb", engine, variant).tolerance == spec.tolerance
     margin = 5 * 0.01 * score_unit(contract.calibration_scores)
     assert all(abs(g.image_score - contract.threshold.value) >= margin for g in contract.golden)
     assert "good parts' spread" in (run.evaluation / "report.html").read_text()

@@ -9,11 +9,11 @@ from pathlib import Path
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from loupe_edge.engine_settings import DEFAULT_THREADS
 from loupe_edge.engines.tensors import HostEngine
 from loupe_edge.errors import EngineError
 from loupe_models.manifest import TensorSpec
 
-DEFAULT_THREADS = 2
 ERRORS_ONLY = 3  # ONNX Runtime's own log level
 
 # The runtime's errors share no base class of their own, and a bound run raises plain ones.

@@ -1,18 +1,21 @@
-"""What every engine asks of its tensors, and what those share that run in this memory."""
+"""What engines ask of tensors and of their proof, and what those share that run in this memory."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack, closing
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from loupe_edge.errors import EngineError
-from loupe_edge.protocols import Outputs
+from loupe_edge.protocols import Engine, Outputs, Preprocess, Proof
 from loupe_models.manifest import TensorSpec
-from loupe_models.preprocess import Tensors
+from loupe_models.preprocess import Tensors, preprocess
+
+AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
 class HostEngine(ABC):
@@ -30,6 +33,11 @@ class HostEngine(ABC):
         self._inputs = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in inputs}
         self._outputs = {spec.name: np.zeros(spec.shape, np.float32) for spec in outputs}
         self._is_open = True
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The reference itself, in this memory."""
+        return preprocess
 
     def infer(self, tensors: Tensors) -> Outputs:
         """Run one frame; the outputs are the caller's to keep.
@@ -74,3 +82,17 @@ def take_tensors(buffers: Mapping[str, npt.NDArray[Any]], given: Tensors) -> Non
                 f"the graph takes {buffer.dtype} {buffer.shape}"
             )
         np.copyto(buffer, tensor)
+
+
+def passed(engine: AnyEngine, proof: Proof | None) -> AnyEngine:
+    """Give an engine that passes; one that does not is closed.
+
+    Raises:
+        LoupeError: As the proof raises.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(closing(engine))
+        if proof is not None:
+            proof(engine)
+        stack.pop_all()
+    return engine

@@ -19,6 +19,7 @@ from loupe_edge.cuda.front import GpuFront
 from loupe_edge.cuda.layout import KNOWN
 from loupe_edge.engines import open_engine
 from loupe_edge.errors import StationError
+from loupe_edge.fakes import FunctionEngine
 from loupe_edge.inspector import Inspector
 from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
@@ -126,7 +127,8 @@ def test_a_step_that_no_kernel_does_is_refused_by_name(
     """Not as one frame's `unknown`: the proof, and with it the start, ends."""
     steps = spec(("rgb",), 2).model_copy(update={"steps": (Crop(), Sharpen())})
     engine = open_engine(tiny_bundle, "rgb")
-    inspector = Inspector(tiny_bundle, "rgb", engine, preprocess=host_front.preprocess)
+    fronted = FunctionEngine(engine.infer, host_front.preprocess)
+    inspector = Inspector(tiny_bundle, "rgb", fronted)
     inspector.contract = inspector.contract.model_copy(update={"preprocess": steps})
     with pytest.raises(StationError, match=r"step 'sharpen': choose front = \"cpu\""):
         inspector.inspect(make_frame())
@@ -140,12 +142,10 @@ def test_proof_and_inspector_answer_the_same(
     make_frame: Callable[..., Frame],
 ) -> None:
     engine = open_engine(tiny_bundle, "rgbd")
-    by_kernels_proof = prove(tiny_bundle, "rgbd", engine, preprocess=host_front.preprocess)
-    assert by_kernels_proof == prove(tiny_bundle, "rgbd", engine)
+    fronted = FunctionEngine(engine.infer, host_front.preprocess)
+    assert prove(tiny_bundle, "rgbd", fronted) == prove(tiny_bundle, "rgbd", engine)
     by_numpy = Inspector(tiny_bundle, "rgbd", engine, belt_from_camera=tiny_belt)
-    by_kernels = Inspector(
-        tiny_bundle, "rgbd", engine, belt_from_camera=tiny_belt, preprocess=host_front.preprocess
-    )
+    by_kernels = Inspector(tiny_bundle, "rgbd", fronted, belt_from_camera=tiny_belt)
     for kind in ("good", "defect"):
         frame = make_frame(kind, 3, ("rgb", "depth"))
         one, other = by_numpy.inspect(frame), by_kernels.inspect(frame)

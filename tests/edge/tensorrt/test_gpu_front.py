@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_service
 from loupe_edge.cuda.nvrtc import nvrtc_version
-from loupe_edge.engines import open_engine, open_front
+from loupe_edge.engine_settings import EngineSettings
+from loupe_edge.engines import open_engine
 from loupe_edge.errors import EngineError, EngineLostError, ProofError, StationError
 from loupe_edge.fakes import ListCamera
 from loupe_edge.publisher import ListPublisher
@@ -77,8 +77,9 @@ def test_the_front_goes_before_the_engine_and_its_context(
     nvidia_kernels: Any, typed_bundle: Bundle, tmp_path: Path, make_frame: MakeFrame
 ) -> None:
     gpu = nvidia_kernels.gpu
-    engine = open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=tmp_path)
-    prepare = open_front(engine, tmp_path)
+    settings = EngineSettings(kind="tensorrt", cache=tmp_path, front="gpu")
+    engine = open_engine(typed_bundle, "rgb", settings)
+    prepare = engine.preprocess
     spec = typed_bundle.mode("rgb").preprocess
     prepare(make_frame(), Rect(16, 12, 64, 56), spec, None)
     assert [path.suffix for path in (tmp_path / "kernels").iterdir()] == [".cubin"]
@@ -96,8 +97,9 @@ def test_the_front_goes_before_the_engine_and_its_context(
 def test_no_other_thread_is_served(
     typed_bundle: Bundle, tmp_path: Path, make_frame: MakeFrame
 ) -> None:
-    engine = open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=tmp_path)
-    prepare = open_front(engine, tmp_path)
+    settings = EngineSettings(kind="tensorrt", cache=tmp_path, front="gpu")
+    engine = open_engine(typed_bundle, "rgb", settings)
+    prepare = engine.preprocess
     told: list[str] = []
 
     def intrude() -> None:
@@ -183,10 +185,3 @@ def test_check_says_who_prepares(
     assert told.status == 0, told.err
     assert "rgb fp16, tensorrt, preprocessing on the GPU" in told.out
     assert (tmp_path / "cache" / "kernels").is_dir()
-
-
-@pytest.mark.usefixtures("nvidia_kernels")
-def test_another_engine_has_no_gpu_to_lend(typed_bundle: Bundle, tmp_path: Path) -> None:
-    engine = open_engine(typed_bundle, "rgb", "fp16")
-    with pytest.raises(BadInputError, match='choose kind = "tensorrt"'):
-        open_front(engine, tmp_path)

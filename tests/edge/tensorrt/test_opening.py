@@ -18,9 +18,12 @@ import pytest
 from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_service
 from loupe_edge.build import build_plans
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
 from loupe_edge.errors import EngineError, EngineLostError, PlanCacheError, ProofError
 from loupe_edge.fakes import ListCamera
+from loupe_edge.proof import WARM_UPS
+from loupe_edge.proved import open_proved
 from loupe_edge.publisher import ListPublisher
 from loupe_edge.service import Service
 from loupe_edge.station import Station
@@ -67,8 +70,11 @@ def test_a_plan_that_answers_wrongly_is_not_kept(
     nvidia: Any, typed_bundle: Bundle, cache: Path
 ) -> None:
     nvidia.build.spoil = lambda found: [value * np.float32(0.5) for value in found]
-    with pytest.raises(ProofError, match="the trainer said"):
-        open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=cache)
+    with (
+        pytest.raises(ProofError, match="the trainer said"),
+        open_proved(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache)),
+    ):
+        pass
     assert plans(cache) == []
     assert not (cache / "timing").exists()
     assert nvidia.gpu.stack == []
@@ -76,9 +82,49 @@ def test_a_plan_that_answers_wrongly_is_not_kept(
 
 def test_a_plan_of_nan_is_not_kept(nvidia: Any, typed_bundle: Bundle, cache: Path) -> None:
     nvidia.build.spoil = lambda found: [value * np.float32("nan") for value in found]
-    with pytest.raises(ProofError, match="no answer"):
-        open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=cache)
+    with (
+        pytest.raises(ProofError, match="no answer"),
+        open_proved(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache)),
+    ):
+        pass
     assert plans(cache) == []
+
+
+def test_every_opening_proves_once(nvidia: Any, typed_bundle: Bundle, cache: Path) -> None:
+    settings = EngineSettings(kind="tensorrt", cache=cache)
+    n_golden = len(typed_bundle.mode("rgb").golden)
+    for _ in ("a plan that is new", "one that is kept"):
+        before = nvidia.gpu.asked.count("execute")
+        with open_proved(typed_bundle, "rgb", settings) as proved:
+            assert proved.report.n_golden == n_golden
+        n_runs = nvidia.gpu.asked.count("execute") - before
+        assert n_runs == 1 + WARM_UPS + n_golden  # the engine's own first run is the 1
+    assert nvidia.build.n_builds == 1
+
+
+def test_a_plan_that_nobody_proved_is_not_kept(
+    nvidia: Any, typed_bundle: Bundle, cache: Path
+) -> None:
+    open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache)).close()
+    assert nvidia.build.n_builds == 1
+    assert plans(cache) == []
+
+
+def test_a_kept_plan_that_answers_wrongly_is_refused(
+    nvidia: Any, typed_bundle: Bundle, cache: Path
+) -> None:
+    settings = EngineSettings(kind="tensorrt", cache=cache)
+    list(build_plans(typed_bundle, "rgb", cache))
+    nvidia.build.spoil = lambda found: [value * np.float32(0.5) for value in found]
+    with pytest.raises(ProofError, match="the trainer said"):
+        list(build_plans(typed_bundle, "rgb", cache))
+    with (
+        pytest.raises(ProofError, match="the trainer said"),
+        open_proved(typed_bundle, "rgb", settings),
+    ):
+        pass
+    assert nvidia.gpu.stack == []
+    assert nvidia.build.n_builds == 1
 
 
 @pytest.mark.parametrize("name", ["gpu", "driver", "tensorrt"])
@@ -209,7 +255,7 @@ def test_a_machine_without_a_gpu_says_so(
 
     monkeypatch.setattr("pycuda.driver.init", refuse)
     with pytest.raises(EngineError, match=r"no CUDA-capable device.*loupe-edge doctor"):
-        open_engine(typed_bundle, "rgb", "fp16", kind="tensorrt", cache=cache)
+        open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache))
 
 
 def test_without_tensorrt_the_choice_is_explained(typed_bundle: Bundle, cache: Path) -> None:

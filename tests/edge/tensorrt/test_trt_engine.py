@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
 from loupe_edge.errors import EngineError, EngineLostError, PlanError
 from loupe_edge.protocols import Engine, Outputs
@@ -37,7 +38,7 @@ def test_it_answers_as_the_reference_does(
     nvidia: Any, typed_bundle: Bundle, ask: Ask, integrated: bool
 ) -> None:
     nvidia.gpu.integrated = integrated
-    reference = open_engine(typed_bundle, "rgb", "fp16")
+    reference = open_engine(typed_bundle, "rgb", EngineSettings(variant="fp16"))
     engine = opened(typed_bundle)
     first = engine.infer(ask(1))
     assert nvidia.gpu.asked.count("execute") == 2  # one of them before the first frame
@@ -106,7 +107,7 @@ def test_no_other_thread_is_served(typed_bundle: Bundle, ask: Ask) -> None:
 def test_with_cuda_python_a_frame_is_one_launch(
     nvidia: Any, typed_bundle: Bundle, ask: Ask
 ) -> None:
-    reference = open_engine(typed_bundle, "rgb", "fp16")
+    reference = open_engine(typed_bundle, "rgb", EngineSettings(variant="fp16"))
     engine = opened(typed_bundle)
     before = len(nvidia.gpu.asked)
     for seed in (3, 4):
@@ -122,7 +123,10 @@ def test_work_that_cannot_be_captured_runs_as_it_is(
 ) -> None:
     cuda_python.GRAPHS["refuses"] = True
     engine = opened(typed_bundle)
-    assert same(engine.infer(ask(5)), open_engine(typed_bundle, "rgb", "fp16").infer(ask(5)))
+    assert same(
+        engine.infer(ask(5)),
+        open_engine(typed_bundle, "rgb", EngineSettings(variant="fp16")).infer(ask(5)),
+    )
     assert "launch" not in nvidia.gpu.asked
 
 

@@ -6,17 +6,15 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 
 import numpy as np
 import pycuda.driver as cuda
 import tensorrt as trt
 
 from loupe_calibration.transform import Transform
-from loupe_edge.cuda.context import PrimaryContext, cuda_explained, gpu_arch
+from loupe_edge.cuda.context import PrimaryContext, cuda_explained
 from loupe_edge.cuda.device import PyCudaDevice
 from loupe_edge.cuda.front import GpuFront
-from loupe_edge.cuda.kernels import cached_cubin
 from loupe_edge.cuda.shared import DeviceArray, allocate
 from loupe_edge.engines.tensorrt.graph import CudaGraph, captured
 from loupe_edge.engines.tensorrt.log import TENSORRT_LOG
@@ -25,7 +23,7 @@ from loupe_edge.errors import EngineError, EngineLostError, PlanError
 from loupe_edge.protocols import Outputs
 from loupe_models.frame import Frame, Rect
 from loupe_models.manifest import TensorSpec
-from loupe_models.preprocess import Prepared, PreprocessSpec, Tensors
+from loupe_models.preprocess import Prepared, PreprocessSpec, Tensors, preprocess
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +35,20 @@ class TensorRtEngine:
         plan: Built on this device by this TensorRT.
         inputs: As the manifest says.
         outputs: As the manifest says.
+        kernels: The GPU front's, compiled for this GPU, which then prepares the tensors in the
+            same context and on the same stream; None leaves that to NumPy.
 
     Raises:
         PlanError: TensorRT refuses the plan, or the plan is of another graph.
-        EngineError: There is no GPU, no memory, or the first run fails.
+        EngineError: There is no GPU, no memory, the first run fails, or the kernels do not load.
     """
 
     def __init__(
-        self, plan: bytes, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+        self,
+        plan: bytes,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        kernels: bytes | None = None,
     ) -> None:
         self._thread = threading.get_ident()
         self._graph: CudaGraph | None = None
@@ -56,6 +60,8 @@ class TensorRtEngine:
             self._outputs = self._make_tensors(outputs, stack)
             self._load(plan, stack)
             self._warm_up(stack)
+            if kernels is not None:
+                self._open_front(kernels, stack)
             self._resources: ExitStack | None = stack.pop_all()
         log.info(
             "TensorRT %s, %s, CUDA graph: %s",
@@ -77,35 +83,19 @@ class TensorRtEngine:
             self._run()
             return {name: tensor.host.copy() for name, tensor in self._outputs.items()}
 
-    def open_front(self, cache: Path) -> None:
-        """Open the GPU front in the engine's context and on its stream; it goes with the engine.
-
-        Args:
-            cache: Folder of compiled kernels.
-
-        Raises:
-            StationError: NVRTC is not installed.
-            EngineError: The kernels do not compile or load, or another thread calls.
-        """
-        with self._working() as resources:
-            cubin = cached_cubin(gpu_arch(), cache)
-            self._front = GpuFront(PyCudaDevice(self._stream, cubin))
-            resources.callback(self._close_front)
-
     def preprocess(
         self, frame: Frame, region: Rect, spec: PreprocessSpec, belt: Transform | None
     ) -> Prepared:
-        """Make the graph's tensors on the GPU and bring them here; needs `open_front`.
+        """Make the graph's tensors, with kernels on the GPU, and bring them here.
 
         Raises:
             FrameError: As the numpy preprocessing, in the same words.
-            EngineError: The front is not open, failed, or another thread calls.
+            EngineError: The device failed, or another thread calls.
             EngineLostError: The device answers nothing any more.
         """
         with self._working():
-            if self._front is None:
-                raise EngineError("the GPU front is not open")
-            return self._front.preprocess(frame, region, spec, belt)
+            make = preprocess if self._front is None else self._front.preprocess
+            return make(frame, region, spec, belt)
 
     def close(self) -> None:
         """Free what the engine holds; safe to call twice.
@@ -138,6 +128,10 @@ class TensorRtEngine:
             if self._primary.is_lost():
                 raise EngineLostError(f"the GPU is lost to this process: {error}") from error
             raise
+
+    def _open_front(self, kernels: bytes, stack: ExitStack) -> None:
+        self._front = GpuFront(PyCudaDevice(self._stream, kernels))
+        stack.callback(self._close_front)
 
     def _close_front(self) -> None:
         if self._front is not None:

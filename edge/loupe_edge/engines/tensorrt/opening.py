@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+from loupe_edge.cuda.context import gpu_arch
+from loupe_edge.cuda.kernels import cached_cubin
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.tensorrt.building import FLAGS, build_plan
 from loupe_edge.engines.tensorrt.cache import PlanCache
 from loupe_edge.engines.tensorrt.device import device_key
 from loupe_edge.engines.tensorrt.engine import TensorRtEngine
 from loupe_edge.engines.tensorrt.key import PlanKey
+from loupe_edge.engines.tensors import passed
 from loupe_edge.errors import PlanError
 from loupe_edge.progress import progress
-from loupe_edge.proof import prove
+from loupe_edge.protocols import Engine, Proof
 from loupe_models.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -34,55 +37,70 @@ class Planned:
     built_s: float | None
 
 
-def open_planned(bundle: Bundle, mode: str, variant: str, cache: PlanCache) -> Planned:
+def open_planned(
+    bundle: Bundle,
+    mode: str,
+    settings: EngineSettings,
+    cache: PlanCache,
+    proof: Proof | None,
+) -> Planned:
     """Open the engine of one graph, and build its plan first where none is kept.
 
     Args:
         bundle: Verified.
         mode: One of those it serves.
-        variant: One that the mode has.
+        settings: Which of the mode's graphs, and whether the GPU prepares its tensors.
         cache: Where plans are kept.
+        proof: Called once with the engine, whose plan, where it is new, is kept after it; without
+            one a new plan is not kept.
 
     Raises:
         BundleError: The bundle lacks the mode or the variant.
-        EngineError: There is no GPU, TensorRT refuses the graph, or the plan does not run.
+        EngineError: There is no GPU, TensorRT refuses the graph, the plan does not run, or the
+            kernels do not compile or load.
+        StationError: The GPU is to prepare the tensors, and NVRTC is not installed.
         PlanCacheError: A plan must be built, and cannot be kept.
-        ProofError: The new plan does not answer as the trainer did; it is not kept.
+        LoupeError: As the proof raises; the engine is closed then.
     """
-    graph = graph_of(bundle, mode, variant)
+    graph = graph_of(bundle, mode, settings.variant)
     key = PlanKey(bundle.manifest.files[graph.name], device_key(), FLAGS)
-    engine = _kept(bundle, mode, cache, key)
+    kernels = cached_cubin(gpu_arch(), cache.kernels) if settings.front == "gpu" else None
+    engine = _kept(bundle, mode, cache, key, kernels)
     if engine is not None:
-        return Planned(engine, key, None)
+        return Planned(passed(engine, proof), key, None)
     with cache.making(key) as keep:
-        engine = _kept(bundle, mode, cache, key)  # another process may have built it meanwhile
+        engine = _kept(bundle, mode, cache, key, kernels)  # another process may have built it
         if engine is not None:
-            return Planned(engine, key, None)
+            return Planned(passed(engine, proof), key, None)
         began = time.monotonic()
         with progress(f"building {graph.name}") as report:
             built = build_plan(graph, cache.timing(key.device), report)
         took_s = time.monotonic() - began
-        with ExitStack() as stack:  # closes the engine unless all of it succeeds
-            engine = stack.enter_context(closing(_opened(bundle, mode, built.plan)))
-            prove(bundle, mode, engine, variant)
-            keep(built.plan)
-            cache.keep_timing(key.device, built.timing)
-            stack.pop_all()
-    log.info("%s: built in %.0f s, proved, kept as %s", graph.name, took_s, key.digest)
+
+        def prove_and_keep(engine: Engine) -> None:
+            if proof is not None:
+                proof(engine)
+                keep(built.plan)
+                cache.keep_timing(key.device, built.timing)
+
+        engine = passed(_opened(bundle, mode, built.plan, kernels), prove_and_keep)
+    log.info("%s: built in %.0f s for %s", graph.name, took_s, key.digest)
     return Planned(engine, key, took_s)
 
 
-def _kept(bundle: Bundle, mode: str, cache: PlanCache, key: PlanKey) -> TensorRtEngine | None:
+def _kept(
+    bundle: Bundle, mode: str, cache: PlanCache, key: PlanKey, kernels: bytes | None
+) -> TensorRtEngine | None:
     plan = cache.load(key)
     if plan is None:
         return None
     try:
-        return _opened(bundle, mode, plan)
+        return _opened(bundle, mode, plan, kernels)
     except PlanError as error:
         log.warning("the plan that is kept as %s is built again: %s", key.digest, error)
         return None
 
 
-def _opened(bundle: Bundle, mode: str, plan: bytes) -> TensorRtEngine:
+def _opened(bundle: Bundle, mode: str, plan: bytes, kernels: bytes | None) -> TensorRtEngine:
     contract = bundle.mode(mode)
-    return TensorRtEngine(plan, contract.inputs, contract.outputs)
+    return TensorRtEngine(plan, contract.inputs, contract.outputs, kernels)
