@@ -14,7 +14,7 @@ from loupe_trainer.errors import DataError
 from loupe_trainer.methods.cmdiad import fusion as fusion_module
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion, share_out
-from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion
+from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion, fit_scales
 
 
 def distances(n: int, seed: int = 0) -> npt.NDArray[np.float64]:
@@ -135,3 +135,19 @@ def test_nothing_is_judged_at_the_border() -> None:
     inner, whole = Judge([bank], 48, border_px=8), Judge([bank], 48)
     assert torch.equal(inner.apart([odd])[0], inner.apart([tokens])[0])
     assert whole.apart([odd])[0].max() > 2 * whole.apart([tokens])[0].max()
+
+
+def test_no_fit_looks_at_the_border() -> None:
+    """A quarter of the side on each edge: most of the map is 0, and none of that is a distance."""
+    torch.manual_seed(0)
+    size_px, border_px = 160, 40
+    judge = Judge([MemoryBank(torch.randn(60, 8)) for _ in range(2)], size_px, border_px)
+    frames = [[torch.randn(1, 8, 20, 20) for _ in range(2)] for _ in range(3)]
+    fit_fusion(judge, frames, seed=0)
+    fit_scales(judge, frames)
+    inside = slice(border_px, size_px - border_px)
+    maps = [judge(kinds)[0][..., inside, inside].numpy() for kinds in frames]
+    assert np.quantile(np.stack(maps), (0.9, 0.995)) == pytest.approx([0, 0.1], abs=1e-5)
+    apart = np.concatenate([judge.apart(kinds)[0][0, :, inside, inside] for kinds in frames], 1)
+    in_medians = judge.fusion.map_weights.numpy() * np.median(apart.reshape(2, -1), axis=1)
+    assert in_medians.sum() == pytest.approx(1.0, rel=1e-5)

@@ -30,7 +30,8 @@ class Judge(nn.Module):
     Args:
         banks: One a kind of tokens.
         size_px: Side of the square anomaly map.
-        border_px: So far from the map's edge nothing is judged: distances count as 0 there.
+        border_px: So far from the map's edge nothing is judged: distances count as 0 there, and
+            neither fusion nor scale is fitted on it.
         paper: Whether the image score is the published one, the farthest patch of each bank,
             re-weighted and added up. Otherwise it is the map's highest value: what lies in one
             place, in all banks, and over more than a patch.
@@ -124,7 +125,8 @@ def fit_fusion(judge: Judge, frames: Iterable[Sequence[Tensor]], seed: int) -> N
         seed: Of the fit.
     """
     maps, scores = zip(*(judge.apart(kinds) for kinds in frames), strict=True)
-    pixels = torch.cat([m[0].flatten(1).T for m in maps])  # (N*H*W, B)
+    judged = [judge.distance_map.judged(m[0]) for m in maps]
+    pixels = torch.cat([m.flatten(1).T for m in judged])  # (N*h*w, B)
     judge.fusion.fit(torch.stack(scores).numpy(), pixels.numpy(), seed)
     for note in judge.fusion.notes:
         log.warning("fusion of memory banks, %s", note)
@@ -138,7 +140,7 @@ def fit_scales(judge: Judge, frames: Iterable[Sequence[Tensor]]) -> None:
         ThresholdError: Map or score hardly vary.
     """
     maps, scores = zip(*(judge.fused(kinds) for kinds in frames), strict=True)
-    judge.map_scale.fit([m.numpy() for m in maps], "distance")
+    judge.map_scale.fit([judge.distance_map.judged(m).numpy() for m in maps], "distance")
     if not judge.paper:
         return
     peaks = torch.stack([judge.map_scale(m).max() for m in maps])
