@@ -22,11 +22,13 @@ from loupe_trainer.bootstrap import Floats, bootstrap
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.pothole import open_potholes
 from loupe_trainer.data.recording import RecordingSet
+from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.config import CmdiadConfig
 from loupe_trainer.methods.cmdiad.detector import CmdiadDetector
 from loupe_trainer.methods.cmdiad.encoders import Encoders, Opening
+from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion
 from loupe_trainer.methods.cmdiad.learning import Learning
-from loupe_trainer.methods.cmdiad.material import divide
+from loupe_trainer.methods.cmdiad.material import Material, divide
 from loupe_trainer.methods.cmdiad.method import open_cmdiad
 from loupe_trainer.progress import SilentProgress
 from loupe_trainer.ranking import Ranking
@@ -161,12 +163,28 @@ def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> tuple[S
     encoders = Opening(config, seed, Path(), material, run, QUIET).encoders(BOTH)
     learning = Learning(config, seed, encoders, run, QUIET)
     detectors = learning.detectors(material, ("rgb", "depth", "rgbd"))
+    judges = published_judges(detectors, encoders, material, config, seed)
     peaks: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
     published: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
     for item, tensors in zip(one.exam.items, one.exam, strict=True):
-        for name, (a_map, score) in answers(detectors, encoders, tensors).items():
+        for name, (a_map, score) in answers(detectors, judges, encoders, tensors).items():
             peaks[name][item.key], published[name][item.key] = float(a_map.max()), float(score)
     return peaks, published
+
+
+def published_judges(
+    detectors: Mapping[Mode, CmdiadDetector], encoders: Encoders, material: Material,
+    config: CmdiadConfig, seed: int,
+) -> dict[Mode, Judge]:  # fmt: skip
+    """Fit the published score beside the map, on the same banks and the same frames."""
+    judges: dict[Mode, Judge] = {}
+    for mode, detector in detectors.items():
+        banks = [bank for bank in detector.judge.banks if isinstance(bank, MemoryBank)]
+        judges[mode] = Judge(banks, config.size_px, config.border_px, paper=True)
+        kept = (material.samples[int(material.order[i])] for i in material.for_fusion)
+        frames = (tokens_of(mode, detectors, described(encoders, tensors)) for tensors in kept)
+        fit_fusion(judges[mode], frames, seed)
+    return judges
 
 
 @torch.no_grad()
@@ -178,28 +196,42 @@ def described(encoders: Encoders, tensors: Tensors) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
+def tokens_of(
+    mode: Mode, detectors: Mapping[Mode, CmdiadDetector], seen_by: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give what a mode's two banks are asked about."""
+    if mode == "rgbd":
+        return seen_by["rgb"], seen_by["depth"]
+    tokens = seen_by[mode]
+    return tokens, detectors[mode].get_submodule("hallucination")(tokens, None)
+
+
+@torch.no_grad()
 def answers(
-    detectors: Mapping[Mode, CmdiadDetector], encoders: Encoders, tensors: Tensors
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    detectors: Mapping[Mode, CmdiadDetector], judges: Mapping[Mode, Judge], encoders: Encoders,
+    tensors: Tensors,
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:  # fmt: skip
     """Give map and score of every setting; each bank is searched once.
 
     Without distillation a modality has the same bank of what it sees, and nothing beside it.
     """
     said: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    seen_by: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     tokens = described(encoders, tensors)
     for mode in BOTH:
-        detector = detectors[mode]
-        imagined = detector.get_submodule("hallucination")(tokens[mode], None)
-        maps, scores = detector.judge.apart((tokens[mode], imagined))
-        seen_by[mode] = said[mode] = maps[:, :1], scores[:1]
-        joined = detector.judge.fusion(scores, maps)
-        said[f"{mode}, distilled"] = joined[0], joined[1]
-    both = detectors["rgbd"].judge.fusion(
-        torch.cat([seen_by[mode][1] for mode in BOTH]),
-        torch.cat([seen_by[mode][0] for mode in BOTH], dim=1),
-    )
-    return said | {"both": (both[0], both[1])}
+        maps, scores = judges[mode].apart(tokens_of(mode, detectors, tokens))
+        said[mode] = maps[:, :1], scores[:, :1]
+        said[f"{mode}, distilled"] = joined(judges[mode], maps, scores)
+    maps, scores = (torch.cat([said[mode][i] for mode in BOTH], dim=1) for i in (0, 1))
+    return said | {"both": joined(judges["rgbd"], maps, scores)}
+
+
+def joined(
+    judge: Judge, maps: torch.Tensor, scores: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fuse what banks say; `judge` gives the published score."""
+    if judge.published is None:
+        raise TypeError("this judge's score is its map's peak")
+    return judge.fusion(maps), judge.published.fused(scores)
 
 
 def compared(items: Sequence[Item], scores: Scores) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from loupe_trainer.errors import DataError
 from loupe_trainer.methods.cmdiad import fusion as fusion_module
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion, share_out
-from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion
+from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion, fit_scales
 
 
 def distances(n: int, seed: int = 0) -> npt.NDArray[np.float64]:
@@ -23,53 +23,48 @@ def distances(n: int, seed: int = 0) -> npt.NDArray[np.float64]:
     return np.stack([rng.gamma(30, 0.5, n), rng.gamma(60, 0.002, n)], axis=1)
 
 
-def fitted(scores: npt.NDArray[Any], pixels: npt.NDArray[Any], seed: int = 42) -> LinearFusion:
-    fusion = LinearFusion(scores.shape[1])
-    fusion.fit(scores, pixels, seed)
-    return fusion
+def fitted(vectors: npt.NDArray[Any], seed: int = 42) -> tuple[LinearFusion, list[str]]:
+    fusion = LinearFusion(vectors.shape[1])
+    return fusion, fusion.fit(vectors, "score", seed)
 
 
 def test_scores_rank_as_scikit_learns_do() -> None:
     scores, others = distances(60), distances(200, seed=1)
-    fusion = fitted(scores, distances(1000))
+    fusion, _ = fitted(scores)
     medians = np.median(scores, axis=0)
     svm = SGDOneClassSVM(nu=0.5, max_iter=1000, random_state=42).fit(scores / medians)
     theirs = svm.score_samples(others / medians)
-    ours = np.array(
-        [fusion(torch.from_numpy(row).float(), torch.ones(1, 2, 1, 1))[1].item() for row in others]
-    )
+    ours = np.array([fusion(torch.from_numpy(row)[None]).item() for row in others])
     np.testing.assert_allclose(ours / ours[0], theirs / theirs[0], rtol=1e-5)
 
 
 def test_both_banks_are_heard_whatever_their_scales() -> None:
-    fusion = fitted(distances(60), distances(1000))
-    in_medians = fusion.score_weights.numpy() * np.median(distances(60), axis=0)
+    fusion, notes = fitted(distances(60))
+    in_medians = fusion.weights.numpy() * np.median(distances(60), axis=0)
     assert in_medians.sum() == pytest.approx(1.0, rel=1e-5)
     assert in_medians.min() > 0.3
-    assert fusion.notes == ()
+    assert notes == []
 
 
-def test_maps_and_scores_have_their_own_weights() -> None:
-    fusion = fitted(distances(60), distances(1000)[:, ::-1])
+def test_maps_are_added_place_by_place() -> None:
+    fusion, _ = fitted(distances(1000))
     maps = torch.rand(1, 2, 5, 7)
-    joined, score = fusion(torch.tensor([2.0, 3.0]), maps)
-    expected = torch.einsum("b,nbhw->nhw", fusion.map_weights, maps)[:, None]
-    torch.testing.assert_close(joined, expected)
-    torch.testing.assert_close(score, (fusion.score_weights * torch.tensor([2.0, 3.0])).sum()[None])
+    expected = torch.einsum("b,nbhw->nhw", fusion.weights, maps)[:, None]
+    torch.testing.assert_close(fusion(maps), expected)
 
 
 def test_one_bank_is_only_rescaled() -> None:
     scores = distances(60)[:, :1]
-    fusion = fitted(scores, scores)
-    assert fusion.score_weights.item() == pytest.approx(1 / np.median(scores))
+    fusion, _ = fitted(scores)
+    assert fusion.weights.item() == pytest.approx(1 / np.median(scores))
 
 
 def test_a_constant_bank_is_named() -> None:
     scores = distances(60)
     scores[:, 1] = 2.0
-    fusion = fitted(scores, distances(1000))
-    assert fusion.notes == ("score: bank 1 answers the same for every good part",)
-    assert bool(torch.isfinite(fusion.score_weights).all())
+    fusion, notes = fitted(scores)
+    assert notes == ["score: bank 1 answers the same for every good part"]
+    assert bool(torch.isfinite(fusion.weights).all())
 
 
 def test_weights_that_are_not_positive_are_left_out_and_said() -> None:
@@ -85,19 +80,19 @@ def test_many_pixels_are_drawn_from_and_give_all_but_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pixels = distances(40_000)
-    whole = fitted(distances(60), pixels)
-    monkeypatch.setattr(fusion_module, "MAX_PIXELS", 4000)
-    drawn = fitted(distances(60), pixels)
-    again = fitted(distances(60), pixels)
-    assert torch.equal(drawn.map_weights, again.map_weights)
-    torch.testing.assert_close(drawn.map_weights, whole.map_weights, rtol=0.05, atol=0.0)
+    whole, _ = fitted(pixels)
+    monkeypatch.setattr(fusion_module, "MAX_ROWS", 4000)
+    drawn, _ = fitted(pixels)
+    again, _ = fitted(pixels)
+    assert torch.equal(drawn.weights, again.weights)
+    torch.testing.assert_close(drawn.weights, whole.weights, rtol=0.05, atol=0.0)
 
 
 def test_parts_that_lie_in_the_bank_are_refused() -> None:
     scores = distances(60)
     scores[:40, 1] = 0.0
     with pytest.raises(DataError, match=r"bank 1.*lie in the bank"):
-        fitted(scores, distances(100))
+        fitted(scores)
 
 
 def test_vectors_that_are_no_distances_are_refused() -> None:
@@ -105,25 +100,38 @@ def test_vectors_that_are_no_distances_are_refused() -> None:
         scores = distances(60)
         scores[3, 0] = bad
         with pytest.raises(DataError, match="negative or not finite"):
-            fitted(scores, distances(100))
+            fitted(scores)
     with pytest.raises(DataError, match="at least 2 of 2 banks"):
-        fitted(distances(1), distances(100))
+        fitted(distances(1))
     with pytest.raises(DataError, match="at least 2 of 2 banks"):
-        fitted(distances(5), distances(100)[:, :1])
+        LinearFusion(2).fit(distances(100)[:, :1], "map", 0)
 
 
 def test_weights_stay_float32_in_a_half_copy() -> None:
-    fusion = fitted(distances(60), distances(1000))
-    weights = fusion.score_weights.clone()
-    assert torch.equal(fusion.half().score_weights, weights)
+    fusion, _ = fitted(distances(60))
+    weights = fusion.weights.clone()
+    assert torch.equal(fusion.half().weights, weights)
 
 
 def test_an_odd_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
-    judge = Judge([MemoryBank(torch.randn(20, 4)) for _ in range(2)], size_px=8)
+    judge = Judge([MemoryBank(torch.randn(20, 4)) for _ in range(2)], size_px=8, paper=True)
     tokens = (torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2))
     fit_fusion(judge, [tokens] * 3, seed=0)
     assert "score: bank 0 answers the same for every good part" in caplog.text
+
+
+def test_where_the_score_is_the_maps_peak_none_is_fitted(caplog: pytest.LogCaptureFixture) -> None:
+    """Frames whose scores are all alike say nothing against the map."""
+    torch.manual_seed(0)
+    judge = Judge([MemoryBank(torch.randn(20, 4))] * 2, size_px=8)
+    tokens = (torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2))
+    fit_fusion(judge, [tokens] * 3, seed=0)
+    fit_scales(judge, [tokens] * 3)
+    assert caplog.text == ""
+    assert not [name for name in judge.state_dict() if "score" in name or "published" in name]
+    anomaly_map, score = judge(tokens)
+    assert score.item() == anomaly_map.max().item()
 
 
 def test_nothing_is_judged_at_the_border() -> None:
@@ -135,3 +143,19 @@ def test_nothing_is_judged_at_the_border() -> None:
     inner, whole = Judge([bank], 48, border_px=8), Judge([bank], 48)
     assert torch.equal(inner.apart([odd])[0], inner.apart([tokens])[0])
     assert whole.apart([odd])[0].max() > 2 * whole.apart([tokens])[0].max()
+
+
+def test_no_fit_looks_at_the_border() -> None:
+    """A quarter of the side on each edge: most of the map is 0, and none of that is a distance."""
+    torch.manual_seed(0)
+    size_px, border_px = 160, 40
+    judge = Judge([MemoryBank(torch.randn(60, 8)) for _ in range(2)], size_px, border_px)
+    frames = [[torch.randn(1, 8, 20, 20) for _ in range(2)] for _ in range(3)]
+    fit_fusion(judge, frames, seed=0)
+    fit_scales(judge, frames)
+    inside = slice(border_px, size_px - border_px)
+    maps = [judge(kinds)[0][..., inside, inside].numpy() for kinds in frames]
+    assert np.quantile(np.stack(maps), (0.9, 0.995)) == pytest.approx([0, 0.1], abs=1e-5)
+    apart = np.concatenate([judge.apart(kinds)[0][0, :, inside, inside] for kinds in frames], 1)
+    in_medians = judge.fusion.weights.numpy() * np.median(apart.reshape(2, -1), axis=1)
+    assert in_medians.sum() == pytest.approx(1.0, rel=1e-5)

@@ -47,6 +47,23 @@ def test_two_backbones_are_named_as_one() -> None:
         ({"distillation": {"kind": "i2f", "paper": True}}, r"published form of f2f"),
         ({"bank": {"share": 0}}, r"fit\.bank\.share: .*greater than 0"),
         ({"size_px": 100}, r"fit\.size_px: .*multiple of 8"),
+        ({"size_px": 64, "border_px": 20}, r"fit: border_px: 20 of 64 px leave too little"),
+        ({"bank": {"share": True}}, r"fit\.bank\.share: Input should be a valid number"),
+        ({"rgb": {"kind": "dino"}}, r'fit\.rgb\.kind: there is "vit" or "pdn"'),
+        (
+            {"rgb": {"kind": "pdn", "weights": "a"}},
+            r'fit\.rgb\.weights: kind = "pdn" .* "vit" does',
+        ),
+        ({"rgb": {"kind": "pdn", "steps": 9}}, r'fit\.rgb\.steps: kind = "pdn" does not take it'),
+        ({"rgb": {"teacher": "a"}}, r'fit\.rgb\.teacher: kind = "vit" does not .*, "pdn" does'),
+        ({"rgb": {"kind": "pdn", "teachr": "a"}}, r"fit\.rgb\.teachr: unknown key"),
+        ({"rgb": {"channels": 33}}, r"fit\.rgb\.channels: .*multiple of 32"),
+        (
+            {"depth": {"kind": "relief", "weights": "a.pth"}},
+            r'fit\.depth\.weights: kind = "relief" does not take it, "point_mae" or "surface" does',
+        ),
+        ({"depth": {"place_mm": 5}}, r'fit\.depth\.place_mm: kind = "point_mae" .* "relief" does'),
+        ({"depth": {"surface_steps": 5}}, r'fit\.depth\.surface_steps: .* "surface" does'),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, object], told: str) -> None:

@@ -233,10 +233,12 @@ def test_missing_backbones_end_it_all_and_say_how_to_fetch(
     for settings, told_how in (
         ((), "hf download facebook/dino-vitb8"),
         (("--set", "fit.rgb={ weights = '../../dino' }"), "Point-MAE/releases/download/main/"),
+        (("--set", "fit.rgb={ channels = 32, steps = 2 }"), "Point-MAE/releases/download/main/"),
     ):
         status, told = typed(*words, *settings)
         assert status == 2
         assert told_how in told
+        assert "learning" not in told  # before either encoder has begun
         assert "tire" not in told
         assert not out.exists()
 

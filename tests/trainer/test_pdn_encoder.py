@@ -9,9 +9,6 @@ import pytest
 import torch
 
 from loupe_trainer.encoders.pdn_encoder import PdnEncoder
-from loupe_trainer.errors import RecipeError
-from loupe_trainer.methods.cmdiad.config import RgbEncoderConfig
-from loupe_trainer.methods.cmdiad.method import open_cmdiad
 from loupe_trainer.teachers.pdn import PdnShape, initialise, teacher_network
 from loupe_trainer.teachers.weights import Origin, Teacher, save_teacher
 
@@ -65,16 +62,3 @@ def test_a_half_copy_says_nearly_the_same(encoder: PdnEncoder) -> None:
     half = encoder.half()(a_picture())
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, said, rtol=0.02, atol=0.02 * float(said.abs().max()))
-
-
-def test_weights_for_what_takes_none_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"fit\.rgb.*transformer"):
-        open_cmdiad({"rgb": {"kind": "pdn", "weights": "dino"}}, 0, Path(), ("rgb",))
-    with pytest.raises(RecipeError, match=r"fit\.depth.*learns nothing"):
-        open_cmdiad({"depth": {"kind": "relief", "weights": "a.pth"}}, 0, Path(), ("depth",))
-
-
-@pytest.mark.parametrize(("name", "value"), [("channels", 64), ("depth", 2), ("steps", 9)])
-def test_settings_of_a_transformer_are_refused(name: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"rgb.{name} is of a tiny transformer"):
-        RgbEncoderConfig.model_validate({"kind": "pdn", name: value})

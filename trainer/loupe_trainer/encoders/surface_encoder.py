@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from loupe_models.manifest import Backbone
 from loupe_trainer.encoders.point_encoder import GRID_HW, SIDE
 from loupe_trainer.encoders.point_spread import adaptive_weights, cell_weights
 from loupe_trainer.encoders.surface import N_CHANNELS, surface_channels
@@ -26,11 +27,11 @@ class SurfaceEncoder(KeepsFloat32):
         tensors: What `forward` takes, by preprocessing's names.
         channels: Of the map, as many as the exact encoder's.
         side: Of the map.
-        origin: None: it is trained here.
+        origin: Whose weights it learnt from; None where they were trained here.
     """
 
     tensors = ("xyz", "valid")
-    origin = None
+    origin: Backbone | None = None
 
     def __init__(
         self, channels: int, grid_hw: tuple[int, int] = GRID_HW, side: int = SIDE, width: int = 64

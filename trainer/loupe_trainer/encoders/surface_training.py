@@ -71,6 +71,7 @@ def train_surface_encoder(
     taught = torch.cat([_told(teacher, s) for s in progress.track(samples, "describing points")])
     torch.manual_seed(training.seed)
     front = SurfaceEncoder(teacher.channels, _hw(valid), teacher.side, training.width)
+    front.origin = teacher.origin
     front.mean.copy_(taught.mean((0, 2, 3), keepdim=True))
     front.spread.copy_(taught.std((0, 2, 3), keepdim=True).clamp(min=MIN_SPREAD))
     optimiser = adam(front.parameters(), training.lr, weight_decay=0.0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from loupe_trainer.compute import DeviceName
 from loupe_trainer.methods.cmdiad.hallucination import Direction, Kind
@@ -25,80 +26,123 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class RgbEncoderConfig(_Strict):
-    """What describes colour.
+class VitConfig(_Strict):
+    """Colour, described by a transformer, as published.
 
     Attributes:
-        kind: `vit` is a transformer, as published; `pdn` a patch description network, which is
-            trained in a minute where no transformer's weights are at hand, and tells more than a
-            tiny transformer does.
-        weights: A ViT: a folder from the Hugging Face hub, or DINO's own .pth; relative to the
-            recipe. None trains a tiny one on the good parts.
+        weights: A folder from the Hugging Face hub, or DINO's own .pth; relative to the recipe.
+            None trains a tiny one on the good parts.
         licence: SPDX name, for weights that do not say theirs.
         channels: Of the tiny one's tokens.
         depth: Blocks of the tiny one.
         steps: Of the tiny one's training.
-        teacher: For `pdn`, made by `loupe-trainer pretrain`; relative to the recipe. None trains
-            one on the good parts and on textures.
-        pretrain: Settings of that training.
     """
 
-    kind: Literal["vit", "pdn"] = "vit"
+    kind: Literal["vit"] = "vit"
     weights: Path | None = None
     licence: str | None = Field(default=None, min_length=1)
     channels: int = Field(default=128, ge=32, le=768, multiple_of=32)
     depth: int = Field(default=4, ge=1, le=24)
     steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+
+
+class PdnConfig(_Strict):
+    """Colour, described by a patch description network.
+
+    It is trained in a minute where no transformer's weights are at hand, and tells more than a
+    tiny transformer does.
+
+    Attributes:
+        teacher: Made by `loupe-trainer pretrain`; relative to the recipe. None trains one on the
+            good parts and on textures.
+        pretrain: Settings of that training.
+    """
+
+    kind: Literal["pdn"] = "pdn"
     teacher: Path | None = None
     pretrain: PretrainConfig = PretrainConfig(width=0.25, steps=500)
 
-    @model_validator(mode="after")
-    def _weights_are_a_transformers(self) -> RgbEncoderConfig:
-        if self.kind == "pdn" and self.weights is not None:
-            raise ValueError(
-                'rgb.weights are a transformer\'s: set kind = "vit", or give `teacher`'
-            )
-        strange = sorted({"channels", "depth", "steps"} & self.model_fields_set)
-        if self.kind == "pdn" and strange:
-            raise ValueError(f"rgb.{strange[0]} is of a tiny transformer; for pdn see rgb.pretrain")
-        return self
 
-
-class DepthEncoderConfig(_Strict):
-    """What describes depth.
+class _OfDepth(_Strict):
+    """What every description of depth is told.
 
     Attributes:
-        kind: `point_mae` groups the cloud, exactly as published; `surface` looks at the organized
-            cloud, without sampling or grouping, and is distilled from the former; `relief` looks
-            at it likewise, and learns nothing.
+        remove_belt: Whether what is not above the station's belt is left out; false for data
+            without a known belt, from which `loupe-trainer prepare` removed the plane.
+    """
+
+    remove_belt: bool = True
+
+
+class GroupedConfig(_OfDepth):
+    """What Point-MAE is told, and what is distilled from it.
+
+    Attributes:
         weights: Point-MAE's `pretrain.pth`; relative to the recipe. None trains a tiny one on the
             good parts.
         licence: SPDX name of the weights.
         n_points: Centres sampled from the cloud.
         group_size: Neighbours of each.
-        remove_belt: Whether what is not above the station's belt is left out; false for data
-            without a known belt, from which `loupe-trainer prepare` removed the plane.
         steps: Of the tiny one's training.
-        surface_steps: Of the surface network's.
-        place_mm: For `relief`: so far apart on the part counts as much as 1 mm of relief; 0 leaves
-            the place out, for surfaces that do not lie alike, such as a road.
     """
 
-    kind: Literal["point_mae", "surface", "relief"] = "point_mae"
     weights: Path | None = None
     licence: str = Field(default=NOBODY_SAYS, min_length=1)
     n_points: int = Field(default=1024, ge=8, le=8192)
     group_size: int = Field(default=128, ge=4, le=512)
-    remove_belt: bool = True
     steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+
+
+class PointMaeConfig(GroupedConfig):
+    """Depth, described by Point-MAE, which groups the cloud, exactly as published."""
+
+    kind: Literal["point_mae"] = "point_mae"
+
+
+class SurfaceConfig(GroupedConfig):
+    """Depth, described without sampling or grouping by a network distilled from Point-MAE.
+
+    Attributes:
+        surface_steps: Of that distillation.
+    """
+
+    kind: Literal["surface"] = "surface"
     surface_steps: int = Field(default=600, ge=1, le=MAX_STEPS)
+
+
+class ReliefConfig(_OfDepth):
+    """Depth, described by relief and place; nothing is learnt, sampled or grouped.
+
+    Attributes:
+        place_mm: So far apart on the part counts as much as 1 mm of relief; 0 leaves the place
+            out, for surfaces that do not lie alike, such as a road.
+    """
+
+    kind: Literal["relief"] = "relief"
     place_mm: float = Field(default=10.0, ge=0, le=1000)
 
-    @model_validator(mode="after")
-    def _relief_has_no_weights(self) -> DepthEncoderConfig:
-        if self.kind == "relief" and self.weights is not None:
-            raise ValueError("relief learns nothing: leave depth.weights out, or set another kind")
-        return self
+
+def _unless_said(kind: str) -> BeforeValidator:
+    """Let a recipe leave `kind` out."""
+
+    def named(given: object) -> object:
+        return {"kind": kind, **given} if isinstance(given, Mapping) else given
+
+    return BeforeValidator(named)
+
+
+RgbEncoderConfig = Annotated[
+    VitConfig | PdnConfig, Field(discriminator="kind"), _unless_said("vit")
+]
+DepthEncoderConfig = Annotated[
+    PointMaeConfig | SurfaceConfig | ReliefConfig,
+    Field(discriminator="kind"),
+    _unless_said("point_mae"),
+]
+KINDS: Final[Mapping[str, Mapping[str, type[BaseModel]]]] = {
+    "rgb": {"vit": VitConfig, "pdn": PdnConfig},
+    "depth": {"point_mae": PointMaeConfig, "surface": SurfaceConfig, "relief": ReliefConfig},
+}
 
 
 class DistillationConfig(_Strict):
@@ -153,6 +197,8 @@ class CmdiadConfig(_Strict):
     """How CMDIAD is trained.
 
     Attributes:
+        rgb: What describes colour; `kind` is `vit` unless said.
+        depth: What describes depth; `kind` is `point_mae` unless said.
         size_px: Side of the square input of both modalities, a multiple of 8; depth is described
             on a grid of a quarter of it.
         border_px: So far from the edge of that input nothing is judged. A gate with clear strips
@@ -163,8 +209,8 @@ class CmdiadConfig(_Strict):
 
     size_px: int = Field(default=224, ge=32, le=1024, multiple_of=8)
     border_px: int = Field(default=0, ge=0, le=128)
-    rgb: RgbEncoderConfig = RgbEncoderConfig()
-    depth: DepthEncoderConfig = DepthEncoderConfig()
+    rgb: RgbEncoderConfig = VitConfig()
+    depth: DepthEncoderConfig = PointMaeConfig()
     distillation: DistillationConfig = DistillationConfig()
     bank: BankConfig = BankConfig()
     fusion_share: float = Field(default=0.2, gt=0, lt=1)

@@ -25,7 +25,14 @@ from loupe_trainer.encoders.surface_training import SurfaceTraining, train_surfa
 from loupe_trainer.encoders.vit import Vit
 from loupe_trainer.encoders.vit_tiny import TinyVitConfig, train_tiny_vit
 from loupe_trainer.encoders.vit_weights import open_vit
-from loupe_trainer.methods.cmdiad.config import CmdiadConfig
+from loupe_trainer.methods.cmdiad.config import (
+    CmdiadConfig,
+    GroupedConfig,
+    PdnConfig,
+    ReliefConfig,
+    SurfaceConfig,
+    VitConfig,
+)
 from loupe_trainer.methods.cmdiad.kinds import Modality
 from loupe_trainer.methods.cmdiad.material import Material
 from loupe_trainer.progress import Progress
@@ -90,23 +97,34 @@ class Opening:
         Raises:
             WeightsError: Weights are missing, foreign or damaged; the message says what to do.
         """
-        rgb = self._rgb() if "rgb" in wanted else None
-        origins = [rgb.origin] if rgb is not None and rgb.origin is not None else []
-        if "depth" not in wanted:
-            return Encoders(rgb, None, joined(origins))
-        if self.config.depth.kind == "relief":
-            return Encoders(rgb, self._relief(), joined(origins))
-        exact = self._point_mae()
-        origins += [] if exact.origin is None else [exact.origin]
-        depth = self._surface(exact) if self.config.depth.kind == "surface" else exact
-        return Encoders(rgb, depth, joined(origins))
+        # Both are read before either learns: a missing file is told at once.
+        vit = self._published_vit() if "rgb" in wanted else None
+        points = self._published_points() if "depth" in wanted else None
+        rgb = self._rgb(vit) if "rgb" in wanted else None
+        depth = self._depth(points) if "depth" in wanted else None
+        origins = [one.origin for one in (rgb, depth) if one is not None]
+        return Encoders(rgb, depth, joined([origin for origin in origins if origin is not None]))
 
-    def _rgb(self) -> RgbEncoder:
+    def _published_vit(self) -> Vit | None:
         config, side = self.config.rgb, self.config.size_px
-        if config.kind == "pdn":
-            return self._pdn()
-        if config.weights is not None:
-            return open_vit(self.folder / config.weights, (side, side), config.licence)
+        if isinstance(config, PdnConfig) or config.weights is None:
+            return None
+        return open_vit(self.folder / config.weights, (side, side), config.licence)
+
+    def _published_points(self) -> PointEncoder | None:
+        config = self.config.depth
+        if isinstance(config, ReliefConfig) or config.weights is None:
+            return None
+        return open_point_mae(self.folder / config.weights, config.licence, *self._sizes(config))
+
+    def _rgb(self, published: Vit | None) -> RgbEncoder:
+        if published is not None:
+            return published
+        config = self.config.rgb
+        return self._pdn(config) if isinstance(config, PdnConfig) else self._tiny_vit(config)
+
+    def _tiny_vit(self, config: VitConfig) -> Vit:
+        side = self.config.size_px
         tiny = TinyVitConfig(
             channels=config.channels, depth=config.depth, steps=config.steps, seed=self.seed,
             input_hw_px=(side, side), device=self.config.device,
@@ -114,8 +132,8 @@ class Opening:
         file = self.run.checkpoints / TINY_VIT
         return train_tiny_vit(self._pictures(), tiny, file, self.progress)
 
-    def _pdn(self) -> PdnEncoder:
-        config, side = self.config.rgb, self.config.size_px
+    def _pdn(self, config: PdnConfig) -> PdnEncoder:
+        side = self.config.size_px
         named = None if config.teacher is None else self.folder / config.teacher
         pretraining = config.pretrain.relative_to(self.folder)
         kept = self.run.checkpoints
@@ -125,31 +143,35 @@ class Opening:
     def _pictures(self) -> list[npt.NDArray[np.uint8]]:
         return [np.asarray(sample["rgb"], np.uint8)[0] for sample in self._samples()]
 
-    def _point_mae(self) -> PointEncoder:
-        config, side = self.config.depth, self.config.size_px
-        sizes = (side, side), self.config.depth_side, config.n_points
-        if config.weights is not None:
-            encoder = open_point_mae(self.folder / config.weights, config.licence, *sizes)
-        else:
-            training = PointTraining(steps=config.steps, seed=self.seed)
-            file = self.run.checkpoints / TINY_POINT_MAE
-            network = train_tiny_point_mae(list(self._samples()), training, file, self.progress)
-            encoder = PointEncoder(network, None, *sizes)
+    def _depth(self, published: PointEncoder | None) -> DepthEncoder:
+        config = self.config.depth
+        if isinstance(config, ReliefConfig):
+            return self._relief(config)
+        exact = self._tiny_points(config) if published is None else published
         if not self.config.distillation.paper:
-            encoder.centre(islice(self._samples(), N_CENTRED))
-        return encoder
+            exact.centre(islice(self._samples(), N_CENTRED))
+        return self._surface(config, exact) if isinstance(config, SurfaceConfig) else exact
 
-    def _relief(self) -> ReliefEncoder:
+    def _tiny_points(self, config: GroupedConfig) -> PointEncoder:
+        training = PointTraining(steps=config.steps, seed=self.seed)
+        file = self.run.checkpoints / TINY_POINT_MAE
+        network = train_tiny_point_mae(list(self._samples()), training, file, self.progress)
+        return PointEncoder(network, None, *self._sizes(config))
+
+    def _sizes(self, config: GroupedConfig) -> tuple[tuple[int, int], int, int]:
         side = self.config.size_px
-        place_mm = self.config.depth.place_mm or None
-        border_px = self.config.border_px
-        return ReliefEncoder(place_mm, (side, side), self.config.depth_side, border_px).eval()
+        return (side, side), self.config.depth_side, config.n_points
 
-    def _surface(self, exact: PointEncoder) -> SurfaceEncoder:
-        training = SurfaceTraining(steps=self.config.depth.surface_steps, seed=self.seed)
+    def _surface(self, config: SurfaceConfig, exact: PointEncoder) -> SurfaceEncoder:
+        training = SurfaceTraining(steps=config.surface_steps, seed=self.seed)
         file = self.run.checkpoints / SURFACE
         samples = list(self._samples())
         return train_surface_encoder(samples, exact, training, file, self.progress)
+
+    def _relief(self, config: ReliefConfig) -> ReliefEncoder:
+        side, border_px = self.config.size_px, self.config.border_px
+        place_mm = config.place_mm or None
+        return ReliefEncoder(place_mm, (side, side), self.config.depth_side, border_px).eval()
 
     def _samples(self) -> Iterator[Tensors]:
         material = self.material

@@ -1,7 +1,7 @@
 """Several banks' answers in one: a one-class SVM, which is a linear combination.
 
-M3DM (arXiv 2303.00601), section 3.3, and CMDIAD: one `SGDOneClassSVM` for score vectors and one for
-the vectors of single pixels. Its score is w . x, so w is all that is exported.
+M3DM (arXiv 2303.00601), section 3.3, and CMDIAD: one `SGDOneClassSVM` for the vectors of single
+pixels and one for score vectors. Its score is w . x, so w is all that is exported.
 """
 
 from __future__ import annotations
@@ -23,72 +23,60 @@ NU: Final = 0.5
 MAX_EPOCHS: Final = 1000
 # Of 2 million drawn pixels, so many gave weights within 0.0003 of those of all, in a quarter of the
 # time; two orders of all of them differ by less than 0.000001.
-MAX_PIXELS: Final = 500_000
+MAX_ROWS: Final = 500_000
 LEAST_VECTORS: Final = 2
 
 Vectors = npt.NDArray[np.floating[Any]]
 
 
 class LinearFusion(KeepsFloat32):
-    """Adds the banks' scores, and their maps, each with its weight.
+    """Adds what the banks say, each with its weight: their maps, or their scores.
 
-    Weights are zero or more, and come to 1 when each counts in medians of its bank: a part whose
-    banks all answer as usual has score 1.
+    Weights are zero or more, and come to 1 when each counts in medians of its bank: where all banks
+    answer as usual, the sum is 1.
 
     Attributes:
         n_banks: How many banks it joins.
-        notes: What was unusual about the fit, one sentence each.
     """
 
-    score_weights: Tensor
-    map_weights: Tensor
-    float32_buffers = ("score_weights", "map_weights")
+    weights: Tensor
+    float32_buffers = ("weights",)
 
     def __init__(self, n_banks: int) -> None:
         super().__init__()
         self.n_banks = n_banks
-        self.notes: tuple[str, ...] = ()
-        self.register_buffer("score_weights", torch.full((n_banks,), 1 / n_banks))
-        self.register_buffer("map_weights", torch.full((n_banks,), 1 / n_banks))
+        self.register_buffer("weights", torch.full((n_banks,), 1 / n_banks))
 
-    def fit(self, scores: Vectors, pixels: Vectors, seed: int) -> None:
+    def fit(self, vectors: Vectors, name: str, seed: int) -> list[str]:
         """Find the weights.
 
         Args:
-            scores: (n, banks), a row for each frame of good parts. None of their patches may be in
-                a bank: there they lie on top of themselves, and the published fit, which uses just
-                these parts, weighs banks by distances that no new part has.
-            pixels: (m, banks), their maps' pixels.
-            seed: Of the SVMs' order, and of which pixels are used where there are too many.
+            vectors: (n, banks), of good parts: a row for each pixel of their maps, or for each
+                frame's scores. None of their patches may be in a bank: there they lie on top of
+                themselves, and the published fit, which uses just these parts, weighs banks by
+                distances that no new part has.
+            name: What they are, for notes and errors.
+            seed: Of the SVM's order, and of which rows are used where there are too many.
+
+        Returns:
+            What was unusual about the fit, one sentence each.
 
         Raises:
             DataError: Too few rows, another number of banks, values that are negative or not
                 finite, or a bank whose distances are mostly zero.
         """
-        notes: list[str] = []
-        for name, vectors in (("score", scores), ("map", pixels)):
-            _check(vectors, self.n_banks, name)
-            if len(vectors) > MAX_PIXELS:
-                drawn = np.random.default_rng(seed).choice(len(vectors), MAX_PIXELS, replace=False)
-                vectors = vectors[np.sort(drawn)]
-            weights, said = _weights(vectors.astype(np.float64), seed)
-            notes += [f"{name}: {note}" for note in said]
-            getattr(self, f"{name}_weights").copy_(torch.from_numpy(weights))
-        self.notes = tuple(notes)
+        _check(vectors, self.n_banks, name)
+        if len(vectors) > MAX_ROWS:
+            drawn = np.random.default_rng(seed).choice(len(vectors), MAX_ROWS, replace=False)
+            vectors = vectors[np.sort(drawn)]
+        weights, notes = _weights(vectors.astype(np.float64), seed)
+        self.weights.copy_(torch.from_numpy(weights))
+        return [f"{name}: {note}" for note in notes]
 
-    def forward(self, scores: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Join.
-
-        Args:
-            scores: (banks,).
-            maps: (1, banks, H, W).
-
-        Returns:
-            The map (1, 1, H, W) and the score (1,), float32.
-        """
-        score = (scores.float() * self.score_weights).sum(dim=0, keepdim=True)
-        weighted = maps.float() * self.map_weights.view(1, -1, 1, 1)
-        return weighted.sum(dim=1, keepdim=True), score
+    def forward(self, said: Tensor) -> Tensor:
+        """Join (1, banks, ...), maps or scores, into (1, 1, ...), float32."""
+        weights = self.weights.view(1, -1, *[1] * (said.ndim - 2))
+        return (said.float() * weights).sum(dim=1, keepdim=True)
 
 
 def _check(vectors: Vectors, n_banks: int, name: str) -> None:

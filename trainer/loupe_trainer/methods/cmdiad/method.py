@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from loupe_models.errors import ThresholdError
@@ -22,6 +21,7 @@ from loupe_trainer.methods.cmdiad.judge import fit_scales
 from loupe_trainer.methods.cmdiad.kinds import modalities_of
 from loupe_trainer.methods.cmdiad.learning import Learning
 from loupe_trainer.methods.cmdiad.material import divide
+from loupe_trainer.methods.cmdiad.settings import check_settings
 from loupe_trainer.methods.cmdiad.steps import learnt_tensors, mode_tensors, preprocessing
 from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
@@ -105,12 +105,4 @@ def open_cmdiad(
     Raises:
         RecipeError: An unknown setting, a value out of range, or a mode that cannot be served so.
     """
-    try:
-        checked = CmdiadConfig.model_validate(dict(config))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(("fit", *(str(part) for part in first["loc"])))
-        unknown = first["type"] == "extra_forbidden"
-        reason = "unknown key; remove it or mend its spelling" if unknown else first["msg"]
-        raise RecipeError(f"{key}: {reason}") from error
-    return Cmdiad(checked, seed, folder, modes)
+    return Cmdiad(check_settings(config), seed, folder, modes)

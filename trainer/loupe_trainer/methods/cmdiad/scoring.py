@@ -50,7 +50,6 @@ class DistanceMap(KeepsFloat32):
     kernel: Tensor
     row_at: Tensor
     column_at: Tensor
-
     inside: Tensor
     float32_buffers = ("kernel", "inside")
 
@@ -65,10 +64,10 @@ class DistanceMap(KeepsFloat32):
             border_px: So far from the edge distances count as 0, before the blur spreads them.
         """
         super().__init__()
+        self.size_hw, self.border_px = size_hw, border_px
         inside = torch.zeros(1, 1, *size_hw)
-        inside[..., border_px : size_hw[0] - border_px, border_px : size_hw[1] - border_px] = 1
+        self.judged(inside).fill_(1)
         self.register_buffer("inside", inside, persistent=False)
-        self.size_hw = size_hw
         reach_px = math.ceil(REACH_SIGMAS * sigma_px)
         offsets_px = torch.arange(-reach_px, reach_px + 1, dtype=torch.float64)
         weights = torch.exp(-0.5 * (offsets_px / sigma_px).square())
@@ -82,6 +81,13 @@ class DistanceMap(KeepsFloat32):
         """Give (1, 1, H, W) float32 for (1, 1, h, w)."""
         size = list(self.size_hw)
         large = nnf.interpolate(distances.float(), size, mode="bilinear", align_corners=False)
-        padded = (large * self.inside).index_select(2, self.row_at).index_select(3, self.column_at)
+        counted = large * self.inside if self.border_px else large
+        padded = counted.index_select(2, self.row_at).index_select(3, self.column_at)
         down = nnf.conv2d(padded, self.kernel.view(1, 1, -1, 1))
         return nnf.conv2d(down, self.kernel.view(1, 1, 1, -1))
+
+    def judged(self, maps: Tensor) -> Tensor:
+        """Give what lies inside the border of (..., H, W): what a fit may look at, as a view."""
+        height, width = self.size_hw
+        border = self.border_px
+        return maps[..., border : height - border, border : width - border]

@@ -16,7 +16,7 @@ from loupe_models.preprocess import (
     SamplePoints,
     TensorName,
 )
-from loupe_trainer.methods.cmdiad.config import CmdiadConfig
+from loupe_trainer.methods.cmdiad.config import CmdiadConfig, ReliefConfig
 
 GROUPED: tuple[TensorName, ...] = ("groups", "centres", "nn_index", "nn_weight")
 ORGANIZED: tuple[TensorName, ...] = ("xyz", "valid")
@@ -55,7 +55,7 @@ def preprocessing(config: CmdiadConfig, tensors: Sequence[TensorName]) -> Prepro
         steps.append(Cloud())
         if config.depth.remove_belt:
             steps.append(RemoveBelt())
-    if set(tensors) & set(GROUPED):
+    if set(tensors) & set(GROUPED) and not isinstance(config.depth, ReliefConfig):
         steps += [
             SamplePoints(n_points=config.depth.n_points), Group(size=config.depth.group_size)
         ]  # fmt: skip
