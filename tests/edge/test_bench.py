@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from loupe_edge.bench import (
     quantiles_ms,
 )
 from loupe_edge.engines import open_engine
+from loupe_edge.errors import ProofError
 from loupe_edge.fakes import ListCamera
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import (
@@ -80,6 +83,15 @@ def test_golden_frames_are_timed_without_a_recording(tiny_bundle: Bundle, mode: 
     cells = [cell.strip() for cell in document["row"].strip("|").split("|")]
     assert cells[2:4] == ["onnxruntime fp32", f"{tiny_bundle.manifest.method} {mode}"]
     assert float(cells[4]) == pytest.approx(document["stages"]["infer"]["p50_ms"], abs=0.01)
+
+
+def test_nothing_is_timed_that_is_not_proved(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bundle.path, tmp_path / "altered")
+    document = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    document["modes"]["rgb"]["golden"][1]["image_score"] += 1.0
+    (folder / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ProofError, match="golden frame 1"):
+        bench(BenchRequest(folder, mode="rgb", n_frames=2, n_warm_up=0))
 
 
 def test_golden_frames_go_round(tiny_bundle: Bundle) -> None:
