@@ -21,7 +21,6 @@ from loupe_edge.engine_settings import REFERENCE, EngineSettings
 from loupe_edge.errors import EndOfRecordingError
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import describe_machine
-from loupe_edge.power import describe_power
 from loupe_edge.proof import golden_frame
 from loupe_edge.protocols import Camera
 from loupe_edge.proved import open_proved
@@ -88,7 +87,7 @@ class BenchReport:
         `row` is the line for the table in `benchmarks/README.md`.
         """
         bundle = inspector.bundle
-        machine = {**describe_machine(), **describe_power()}
+        machine = describe_machine()
         return {
             "row": self._row(inspector, request.engine, machine),
             "bundle": {"id": bundle.manifest.id, "sha256": bundle.sha256},
@@ -110,7 +109,7 @@ class BenchReport:
         infer, rest = self.stages["infer"], self.stages["all but infer"]
         method = inspector.bundle.manifest.method
         cells = [
-            machine["cpu"],
+            _device(machine, engine),
             machine.get("power_mode", ""),
             f"{engine.kind} {engine.variant}{', GPU front' if engine.front == 'gpu' else ''}",
             f"{method} {inspector.mode}",
@@ -120,6 +119,12 @@ class BenchReport:
             "",  # the device's floor, which the device does not know
         ]
         return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _device(machine: Mapping[str, object], engine: EngineSettings) -> object:
+    """Name what computes, as it is bought: the board, else TensorRT's GPU, else the processor."""
+    gpu = machine.get("gpu") if engine.kind == "tensorrt" else None
+    return machine.get("board") or gpu or machine["cpu"]
 
 
 def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
