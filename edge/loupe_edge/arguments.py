@@ -40,6 +40,11 @@ Variant = Annotated[
 Threads = Annotated[
     int, typer.Option(min=1, max=MAX_THREADS, help="CPU threads one inference may use.")
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Where plans are kept; as [engine] cache in a station's file."),
+]
+Front = Annotated[str, typer.Option(help="What prepares tensors: cpu, or gpu for tensorrt.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
 
 
@@ -55,20 +60,30 @@ def as_mode(said: str | None) -> ModeName | None:
     return modes[said]
 
 
-def as_engine(engine: str, variant: str | None, threads: int) -> EngineSettings:
-    """Read --engine, --variant and --threads; a variant left out is what the engine is for.
+def as_engine(
+    engine: str, variant: str | None, threads: int, cache: Path | None, front: str
+) -> EngineSettings:
+    """Read the options of an engine; a variant left out is what the engine is for.
 
     Raises:
-        BadInputError: There is no such engine or variant.
+        BadInputError: There is no such engine, variant or front, or the engine has no such front.
     """
-    from loupe_edge.engine_settings import EngineKind, EngineSettings
+    from loupe_edge.engine_settings import EngineKind, EngineSettings, FrontKind
 
-    if engine not in get_args(EngineKind):
-        raise BadInputError(f"--engine {engine}: give {', '.join(get_args(EngineKind))}")
-    if variant not in (None, *VARIANTS):
-        raise BadInputError(f"--variant {variant}: give {', '.join(VARIANTS)}")
-    told = {"kind": engine, "variant": variant, "threads": threads}
-    return EngineSettings.model_validate({k: v for k, v in told.items() if v is not None})
+    offered = {
+        "--engine": (engine, get_args(EngineKind)),
+        "--variant": (variant or VARIANTS[0], VARIANTS),
+        "--front": (front, get_args(FrontKind)),
+    }
+    for option, (said, words) in offered.items():
+        if said not in words:
+            raise BadInputError(f"{option} {said}: give {', '.join(words)}")
+    if front == "gpu" and engine != "tensorrt":
+        raise BadInputError(
+            "--front gpu works in TensorRT's context: choose --engine tensorrt, or --front cpu"
+        )
+    told = {"kind": engine, "threads": threads, "cache": cache, "front": front}
+    return EngineSettings.model_validate(told | ({"variant": variant} if variant else {}))
 
 
 def as_streams(said: str) -> tuple[str, ...]:

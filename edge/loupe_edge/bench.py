@@ -18,13 +18,12 @@ from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_inspector
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.engine_settings import REFERENCE, EngineSettings
-from loupe_edge.engines import open_engine
 from loupe_edge.errors import EndOfRecordingError
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import describe_machine
-from loupe_edge.power import describe_power
-from loupe_edge.proof import golden_frame, prove
+from loupe_edge.proof import golden_frame
 from loupe_edge.protocols import Camera
+from loupe_edge.proved import open_proved
 from loupe_edge.replaying import Request, station_of
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.errors import BundleError
@@ -88,14 +87,15 @@ class BenchReport:
         `row` is the line for the table in `benchmarks/README.md`.
         """
         bundle = inspector.bundle
-        machine = {**describe_machine(), **describe_power()}
+        machine = describe_machine()
         return {
-            "row": self._row(inspector, request.engine.kind, machine),
+            "row": self._row(inspector, request.engine, machine),
             "bundle": {"id": bundle.manifest.id, "sha256": bundle.sha256},
             "mode": inspector.mode,
             "variant": inspector.variant,
             "engine": request.engine.kind,
             "threads": request.engine.threads,
+            "front": request.engine.front,
             "frames_per_second": self.frames_per_second,
             "n_frames": self.n_frames,
             "n_inspected": self.n_inspected,
@@ -103,13 +103,15 @@ class BenchReport:
             "machine": machine,
         }
 
-    def _row(self, inspector: Inspector, kind: str, machine: Mapping[str, object]) -> str:
+    def _row(
+        self, inspector: Inspector, engine: EngineSettings, machine: Mapping[str, object]
+    ) -> str:
         infer, rest = self.stages["infer"], self.stages["all but infer"]
         method = inspector.bundle.manifest.method
         cells = [
-            machine["cpu"],
+            _device(machine, engine),
             machine.get("power_mode", ""),
-            f"{kind} {inspector.variant}",
+            f"{engine.kind} {engine.variant}{', GPU front' if engine.front == 'gpu' else ''}",
             f"{method} {inspector.mode}",
             *(f"{infer[name]:.2f}" for name in QUANTILES),
             f"{rest['p50_ms']:.2f}",
@@ -117,6 +119,12 @@ class BenchReport:
             "",  # the device's floor, which the device does not know
         ]
         return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _device(machine: Mapping[str, object], engine: EngineSettings) -> object:
+    """Name what computes, as it is bought: the board, else TensorRT's GPU, else the processor."""
+    gpu = machine.get("gpu") if engine.kind == "tensorrt" else None
+    return machine.get("board") or gpu or machine["cpu"]
 
 
 def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
@@ -149,10 +157,8 @@ def _open_golden(request: BenchRequest, stack: ExitStack) -> Inspector:
     if request.mode is None and len(served) > 1:
         raise BundleError(f"{request.bundle} serves {', '.join(served)}: say which with --mode")
     mode = request.mode or served[0]
+    engine = stack.enter_context(open_proved(bundle, mode, request.engine)).engine
     variant = request.engine.variant
-    engine = open_engine(bundle, mode, request.engine)
-    stack.callback(engine.close)
-    prove(bundle, mode, engine, variant)
     belt = bundle.mode(mode).golden[0].belt_from_camera
     return Inspector(
         bundle, mode, engine, belt_from_camera=belt, min_depth_valid=0.0, variant=variant

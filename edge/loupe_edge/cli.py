@@ -22,7 +22,9 @@ from loupe_calibration.os_errors import explained
 from loupe_edge.arguments import (
     AsJson,
     Bundle,
+    Cache,
     Engine,
+    Front,
     Mode,
     Threads,
     Variant,
@@ -102,10 +104,7 @@ def check(
 def build(
     bundle: Annotated[Path, typer.Argument(help="Folder with the bundle's manifest.json.")],
     mode: Mode = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Where plans are kept; as [engine] cache in a station's file."),
-    ] = None,
+    cache: Cache = None,
 ) -> None:
     """Build a bundle's TensorRT plans on this device, prove them, and keep them.
 
@@ -178,7 +177,6 @@ def inspect(
     Example: `loupe-edge inspect bundle/ photographs/ --out inspected/`
     """
     from loupe_edge.engine_settings import EngineSettings
-    from loupe_edge.engines import open_engine
     from loupe_edge.inspect_pictures import (
         MODE,
         VERDICTS,
@@ -188,19 +186,16 @@ def inspect(
     )
     from loupe_edge.inspector import Inspector
     from loupe_edge.progress import progress
-    from loupe_edge.proof import prove
+    from loupe_edge.proved import open_proved
     from loupe_models.bundle import load_bundle
     from loupe_models.gate import GateSpec
 
     loaded = load_bundle(bundle)
     require_colour(loaded)
-    with (
-        closing(open_engine(loaded, MODE, EngineSettings(threads=threads))) as engine,
-        progress("inspecting") as report,
-    ):
+    settings = EngineSettings(threads=threads)
+    with open_proved(loaded, MODE, settings) as proved, progress("inspecting") as report:
         gate = GateSpec() if whole else None
-        inspector = Inspector(loaded, MODE, engine, gate=gate, threshold=threshold)
-        prove(loaded, MODE, engine)
+        inspector = Inspector(loaded, MODE, proved.engine, gate=gate, threshold=threshold)
         verdicts = inspect_pictures(inspector, pictures, into, report)
     out.print(verdicts_table(verdicts))
     out.print(f"Overlays: {into / 'overlays'}   verdicts: {into / VERDICTS}", soft_wrap=True)
@@ -353,9 +348,11 @@ def bench(  # noqa: PLR0913  (as many as there are options)
         int, typer.Option(min=0, max=1_000_000, help="Frames before them, not counted.")
     ] = 20,
     threads: Threads = 2,
+    cache: Cache = None,
+    front: Front = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Time every stage on this machine: p50, p90 and p99.
+    """Time every stage on this machine: p50, p90 and p99. The bundle is proved here first.
 
     Examples:
     - `loupe-edge bench bundle/`
@@ -365,7 +362,7 @@ def bench(  # noqa: PLR0913  (as many as there are options)
     from loupe_edge.bench import BenchRequest, bench_table
     from loupe_edge.bench import bench as run_bench
 
-    settings = as_engine(engine, variant, threads)
+    settings = as_engine(engine, variant, threads, cache, front)
     request = BenchRequest(bundle, recording, as_mode(mode), settings, frames, warm_up)
     inspector, report = run_bench(request)
     if as_json:

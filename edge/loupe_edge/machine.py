@@ -10,13 +10,32 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-DISTRIBUTIONS: Final = ("loupe", "numpy", "opencv-python-headless", "onnxruntime", "pyrealsense2")
+from loupe_edge.power import describe_power
+
+DISTRIBUTIONS: Final = (
+    "loupe",
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "pycuda",
+    "pyrealsense2",
+)
 MAX_THREADS: Final = 256  # of one inference; more is a slip of the finger
 
 
 def describe_machine(distributions: Iterable[str] = DISTRIBUTIONS) -> dict[str, object]:
-    """Describe processor, memory, system and library versions, ready for JSON."""
+    """Describe device, power, memory, system and library versions, ready for JSON.
+
+    Returns:
+        What the platform does not tell is absent: `board` (of a Jetson, say), `gpu`, and what
+        `describe_power` gives.
+    """
+    devices = {"board": board_name(), "gpu": gpu_names()}
     return {
+        **{name: told for name, told in devices.items() if told},
+        **describe_power(),
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(_meminfo_bytes("MemTotal") / 2**30, 1),
@@ -42,8 +61,31 @@ def cpu_model() -> str:
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model"):
             return value.strip()
-    board = "".join(_lines(Path("/proc/device-tree/model"))).strip("\0 \n")
-    return board or platform.processor() or platform.machine()
+    return board_name() or platform.processor() or platform.machine()
+
+
+def board_name(root: Path = Path("/")) -> str:
+    """Give the board's name from the device tree; empty where there is none, as on a PC.
+
+    Args:
+        root: Of the file system, for tests.
+    """
+    return "".join(_lines(root / "proc/device-tree/model")).strip("\0 \n")
+
+
+def gpu_names(root: Path = Path("/")) -> str:
+    """Give the names of NVIDIA's GPUs from the driver's own account, each once.
+
+    Args:
+        root: Of the file system, for tests.
+    """
+    told = [
+        line.partition(":")[2].strip()
+        for place in sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
+        for line in _lines(place)
+        if line.startswith("Model:")
+    ]
+    return ", ".join(dict.fromkeys(told))
 
 
 def resident_bytes() -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +20,16 @@ from loupe_edge.bench import (
     measure,
     quantiles_ms,
 )
+from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
+from loupe_edge.errors import ProofError
 from loupe_edge.fakes import ListCamera
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import (
+    board_name,
     cpu_model,
     describe_machine,
+    gpu_names,
     open_descriptors,
     resident_bytes,
     version,
@@ -78,8 +84,18 @@ def test_golden_frames_are_timed_without_a_recording(tiny_bundle: Bundle, mode: 
     assert document["mode"] == mode
     assert document["frames_per_second"] > 0
     cells = [cell.strip() for cell in document["row"].strip("|").split("|")]
+    assert cells[0] in (document["machine"].get("board"), document["machine"]["cpu"])
     assert cells[2:4] == ["onnxruntime fp32", f"{tiny_bundle.manifest.method} {mode}"]
     assert float(cells[4]) == pytest.approx(document["stages"]["infer"]["p50_ms"], abs=0.01)
+
+
+def test_nothing_is_timed_that_is_not_proved(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bundle.path, tmp_path / "altered")
+    document = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    document["modes"]["rgb"]["golden"][1]["image_score"] += 1.0
+    (folder / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ProofError, match="golden frame 1"):
+        bench(BenchRequest(folder, mode="rgb", n_frames=2, n_warm_up=0))
 
 
 def test_golden_frames_go_round(tiny_bundle: Bundle) -> None:
@@ -105,6 +121,35 @@ def test_the_machine_is_described() -> None:
     assert machine["memory_gib"] > 0.1
     assert machine["versions"] == {"numpy": np.__version__}
     assert version("no-such-distribution") is None
+
+
+def test_a_board_and_gpus_are_named_where_they_name_themselves(tmp_path: Path) -> None:
+    assert (board_name(tmp_path), gpu_names(tmp_path)) == ("", "")
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_bytes(b"NVIDIA Jetson Orin Nano\0")
+    assert board_name(tmp_path) == "NVIDIA Jetson Orin Nano"
+    for bus in ("0000:19:00.0", "0000:3b:00.0"):
+        place = tmp_path / "proc/driver/nvidia/gpus" / bus
+        place.mkdir(parents=True)
+        (place / "information").write_text("Model: \t\t NVIDIA H200\nIRQ:   \t\t 99\n")
+    assert gpu_names(tmp_path) == "NVIDIA H200"
+
+
+def test_a_row_names_the_device_that_computes(
+    inspector: Inspector, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = measure(inspector, [make_frame("good", 1)], n_warm_up=0)
+    pc: dict[str, object] = {"cpu": "a Xeon", "gpu": "NVIDIA H200"}
+    jetson = pc | {"board": "NVIDIA Jetson Orin Nano", "power_mode": "25W"}
+    reference, tensorrt = EngineSettings(), EngineSettings(kind="tensorrt")
+    for machine, engine, says in (
+        (pc, reference, "| a Xeon |  | onnxruntime fp32 |"),
+        (pc, tensorrt, "| NVIDIA H200 |  | tensorrt fp16 |"),
+        (jetson, tensorrt, "| NVIDIA Jetson Orin Nano | 25W | tensorrt fp16 |"),
+    ):
+        monkeypatch.setattr("loupe_edge.bench.describe_machine", lambda told=machine: told)
+        row = report.document(inspector, BenchRequest(Path(), engine=engine))["row"]
+        assert str(row).startswith(says)
 
 
 def test_memory_and_descriptors_are_our_own(

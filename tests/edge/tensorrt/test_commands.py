@@ -69,5 +69,20 @@ def test_bench_times_tensorrt(call: Call, typed_bundle: Bundle) -> None:
     told = call("bench", str(typed_bundle.path), *words)
     assert told.status == 0, told.err
     document = json.loads(told.out)
-    assert "tensorrt fp16" in document["row"]
+    assert "| tensorrt fp16 |" in document["row"]
     assert document["n_inspected"] == 4
+
+
+def test_bench_takes_the_folder_of_plans_and_the_front(
+    nvidia_kernels: Any, call: Call, typed_bundle: Bundle, tmp_path: Path, own_cache: Path
+) -> None:
+    words = ("--mode", "rgb", "--engine", "tensorrt", "--frames", "2", "--warm-up", "0", "--json")
+    kept = tmp_path / "kept"
+    told = call("bench", typed_bundle.path, *words, "--cache", kept, "--front", "gpu")
+    if "libnvrtc is not here" in told.err:
+        pytest.skip(f"A BENCH WITH THE GPU FRONT IS NOT TESTED HERE: {told.err}")
+    assert told.status == 0, told.err
+    assert "| tensorrt fp16, GPU front |" in json.loads(told.out)["row"]
+    assert "grow" in nvidia_kernels.gpu.asked
+    assert len(list((kept / "plans").iterdir())) == 1
+    assert not own_cache.exists()
