@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from loupe_models.checked import Checked
 
 Stream = Literal["rgb", "depth"]
 MAX_WAIT_S: Final = 600.0
 
 
-class CameraSettings(BaseModel):
+class CameraSettings(Checked):
     """A live camera by its serial number, or a recording; exactly one of them.
 
     Attributes:
@@ -20,8 +22,6 @@ class CameraSettings(BaseModel):
         fps: Of a live camera, like its size.
         real_time: Play a recording at the speed it was made, as if it were live.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     serial: str | None = None
     recording: Path | None = None

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -15,6 +13,7 @@ from pydantic import (
 )
 
 from loupe_edge.machine import MAX_THREADS
+from loupe_models.checked import Checked
 from loupe_models.manifest import Precision
 
 EngineKind = Literal["onnxruntime", "openvino", "tensorrt"]
@@ -28,7 +27,7 @@ NEEDS_TENSORRT: Final = (
 )
 
 
-class EngineSettings(BaseModel):
+class EngineSettings(Checked):
     """One engine, as a station's table `[engine]` and the commands' options name it.
 
     Attributes:
@@ -40,8 +39,6 @@ class EngineSettings(BaseModel):
             or the user's own.
         front: What makes the graph's tensors. `gpu` runs Loupe's own kernels in TensorRT's context.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: EngineKind = "onnxruntime"
     variant: Precision = DEFAULT_VARIANT

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from loupe_edge.pictures import list_pictures, read_rgb
 from loupe_edge.verdict import Decision, WireBundle, WireRegion
 from loupe_models.atomic import write_text
 from loupe_models.bundle import Bundle
+from loupe_models.checked import Checked
 from loupe_models.errors import BundleError, FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.png import write_png
@@ -36,7 +36,7 @@ WITHOUT_COLOUR: Final = (
 Progress = Callable[[int, int], None]
 
 
-class PictureVerdict(BaseModel):
+class PictureVerdict(Checked):
     """One line of `verdicts.jsonl`.
 
     Attributes:
@@ -44,8 +44,6 @@ class PictureVerdict(BaseModel):
         overlay: Relative to the output folder.
         score: None exactly where nothing was measured.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     picture: str
     overlay: str

@@ -9,17 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from loupe_edge.errors import RecordingError
+from loupe_models.checked import Checked
 from loupe_models.frame import Label
 from loupe_models.strict_json import loads
 
 
-class LabelLine(BaseModel):
+class LabelLine(Checked):
     """One line of the file: a frame's number and stamp, and what is known of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     frame: int
     camera_ns: int

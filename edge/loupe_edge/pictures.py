@@ -11,10 +11,11 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from loupe_calibration.errors import BadInputError
 from loupe_calibration.units import doubt_units
+from loupe_models.checked import Checked
 from loupe_models.strict_json import loads
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -57,13 +58,11 @@ def _as_a_file_system_takes_it(text: str) -> str:
 _Name = Annotated[str, AfterValidator(_as_a_file_system_takes_it)]
 
 
-class _Line(BaseModel):
+class _Line(Checked):
     """A key that is mistyped must not pass for one that is left out: a defect would be unlabelled.
 
     The last three keys are the trainer's, of a split's files.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     filename: _Name
     label: Literal[0, 1] | None = None

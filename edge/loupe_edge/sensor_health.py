@@ -7,10 +7,11 @@ from typing import Final
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loupe_edge.camera_settings import Stream
 from loupe_edge.depth_evidence import depth_valid_fraction
+from loupe_models.checked import Checked
 from loupe_models.frame import Frame, Rect
 
 STRIDE: Final = 4  # over-exposure is a question of area: every fourth pixel answers it
@@ -21,7 +22,7 @@ BLACK_LEVEL: Final = 5  # all three channels at most so bright: noise
 SensorHealth = Mapping[Stream, str]
 
 
-class SensorRule(BaseModel):
+class SensorRule(Checked):
     """When a stream is not worth looking at; shares of the gate's region.
 
     Attributes:
@@ -29,8 +30,6 @@ class SensorRule(BaseModel):
         max_saturated: Largest share of pixels with every channel over-exposed.
         max_black: Largest share of pixels with every channel black.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_depth_valid: float = Field(default=0.5, ge=0, le=1)
     max_saturated: float = Field(default=0.5, ge=0, le=1)

@@ -10,8 +10,6 @@ from typing import Annotated
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     TypeAdapter,
@@ -31,6 +29,7 @@ from loupe_edge.engine_settings import REFERENCE, EngineSettings
 from loupe_edge.errors import StationError
 from loupe_edge.failover_settings import FailoverSettings
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
+from loupe_models.checked import Checked
 from loupe_models.gate import GateSpec
 from loupe_models.manifest import Mode
 from loupe_models.settings import plain_reason, read_settings
@@ -63,11 +62,7 @@ PATH_KEYS = (
 )
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class BeltSettings(_Settings):
+class BeltSettings(Checked):
     """The belt plane in the camera's optical frame: given here, or in a calibration's file.
 
     Attributes:
@@ -116,13 +111,13 @@ class BeltSettings(_Settings):
             ) from error
 
 
-class ThresholdSettings(_Settings):
+class ThresholdSettings(Checked):
     """This station's own threshold; the bundle's stays as it is."""
 
     value: float
 
 
-class PublishSettings(_Settings):
+class PublishSettings(Checked):
     """Where verdicts go, how long they are worth acting on, and how often the station pulses."""
 
     endpoint: Endpoint = "tcp://127.0.0.1:5555"
@@ -130,13 +125,13 @@ class PublishSettings(_Settings):
     heartbeat_ms: int = Field(default=250, ge=10, le=10_000)
 
 
-class JournalSettings(_Settings):
+class JournalSettings(Checked):
     """Where every verdict is kept."""
 
     path: Path
 
 
-class RecordSettings(_Settings):
+class RecordSettings(Checked):
     """Where the evidence of whatever was not good is kept, and how much of it."""
 
     folder: Path
@@ -144,7 +139,7 @@ class RecordSettings(_Settings):
     max_mb: int = Field(default=1000, ge=1, le=1_000_000_000)
 
 
-class LimitSettings(_Settings):
+class LimitSettings(Checked):
     """What makes an answer `unknown`.
 
     Attributes:
@@ -156,13 +151,13 @@ class LimitSettings(_Settings):
     min_depth_valid: float = Field(default=DEFAULT_MIN_DEPTH_VALID, ge=0, le=1)
 
 
-class MetricsSettings(_Settings):
+class MetricsSettings(Checked):
     """Where counters can be scraped."""
 
     port: int = Field(ge=1, le=MAX_PORT)
 
 
-class Station(_Settings):
+class Station(Checked):
     """One camera, one bundle, one place on the line."""
 
     station: Name

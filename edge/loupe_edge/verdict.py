@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, Strict, model_validator
 
+from loupe_models.checked import Checked
 from loupe_models.frame import Rect, TimeDomain
 from loupe_models.manifest import Mode
 
@@ -37,25 +38,21 @@ Decision = Literal["good", "defect", "unknown"]
 State = Literal["starting", "ready", "degraded", "fault"]
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class WireTime(_Wire):
+class WireTime(Checked):
     """The camera's own stamp."""
 
     ns: Int
     domain: TimeDomain
 
 
-class WireSync(_Wire):
+class WireSync(Checked):
     """How far apart the two exposures were."""
 
     delta_us: Int
     domain: TimeDomain
 
 
-class WireRegion(_Wire):
+class WireRegion(Checked):
     """An area above the threshold; colour pixels, or depth pixels in depth mode.
 
     Attributes:
@@ -70,14 +67,14 @@ class WireRegion(_Wire):
     size_mm: tuple[Real, Real] | None = None
 
 
-class WireBundle(_Wire):
+class WireBundle(Checked):
     """Which bundle spoke."""
 
     id: Text
     sha256: Text
 
 
-class Verdict(_Wire):
+class Verdict(Checked):
     """What Loupe says of one part (of one frame until parts are tracked).
 
     Attributes:
@@ -113,9 +110,7 @@ class Verdict(_Wire):
     bundle: WireBundle
     calibration_id: Text | None
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="after")
     def _decision_follows_from_score(self) -> Verdict:
@@ -131,7 +126,7 @@ class Verdict(_Wire):
         return self
 
 
-class Heartbeat(_Wire):
+class Heartbeat(Checked):
     """Sent every 250 ms, so that silence means something."""
 
     schema_: Schema = Field(default=WIRE_SCHEMA, alias="schema")
@@ -142,6 +137,4 @@ class Heartbeat(_Wire):
     reason: Text
     at_ns: UnixNs
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(populate_by_name=True)

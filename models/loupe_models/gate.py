@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loupe_calibration.deproject import ray_table
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
+from loupe_models.checked import Checked
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
 
@@ -21,20 +22,16 @@ STRIDE = 4  # occupancy is a question of area: every fourth pixel answers it
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 
-class ByColour(BaseModel):
+class ByColour(Checked):
     """A pixel is occupied when it differs from the bare belt's colour."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["colour"] = "colour"
     belt_rgb: tuple[Channel, Channel, Channel]
     min_contrast: int = Field(default=40, ge=1, le=255)
 
 
-class ByHeight(BaseModel):
+class ByHeight(Checked):
     """A pixel is occupied when it stands above the station's belt plane."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["height"] = "height"
     min_height_m: float = Field(default=0.004, gt=0)
@@ -43,7 +40,7 @@ class ByHeight(BaseModel):
 Occupied = Annotated[ByColour | ByHeight, Field(discriminator="by")]
 
 
-class GateSpec(BaseModel):
+class GateSpec(Checked):
     """Where parts are looked at, and what counts as a part being there.
 
     Attributes:
@@ -53,8 +50,6 @@ class GateSpec(BaseModel):
         clear_px: Width of the strips at the region's left and right edge that must be bare, so
             that a part is inspected only when it lies wholly inside. 0 asks nothing.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     region_px: Rect | None = None
     occupied: Occupied | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
+from loupe_models.checked import Checked
 from loupe_models.frame import Rect
 from loupe_models.gate import GateSpec
 from loupe_models.preprocess import Group, PreprocessSpec, SamplePoints
@@ -24,11 +25,7 @@ FileName = Annotated[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TensorSpec(_Strict):
+class TensorSpec(Checked):
     """A named input or output of the graph, with its static shape."""
 
     name: str
@@ -36,7 +33,7 @@ class TensorSpec(_Strict):
     shape: tuple[int, ...]
 
 
-class Golden(_Strict):
+class Golden(Checked):
     """A raw frame whose answer is known, replayed on every device before it may speak."""
 
     rgb: FileName | None = None
@@ -49,7 +46,7 @@ class Golden(_Strict):
     decision: Literal["good", "defect"]
 
 
-class Variant(_Strict):
+class Variant(Checked):
     """One graph file of a mode.
 
     Attributes:
@@ -65,11 +62,11 @@ class Variant(_Strict):
     precision: Precision
     tolerance: float = Field(gt=0, le=0.1)
     relative_tolerance: float = Field(default=0.0, ge=0, lt=1)
-    parity: dict[str, float] = {}
+    parity: dict[str, float] = Field(default_factory=dict)
     threshold: Threshold | None = None
 
 
-class ModeManifest(_Strict):
+class ModeManifest(Checked):
     """Everything needed to serve one mode.
 
     Attributes:
@@ -84,7 +81,7 @@ class ModeManifest(_Strict):
     threshold: Threshold
     calibration_scores: tuple[float, ...] = Field(min_length=2, max_length=MAX_STORED_SCORES)
     variants: dict[Precision, Variant] = Field(min_length=1)
-    refused: dict[Precision, str] = {}
+    refused: dict[Precision, str] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -141,7 +138,7 @@ class ModeManifest(_Strict):
         return self
 
 
-class Backbone(_Strict):
+class Backbone(Checked):
     """Whose weights the method learnt from."""
 
     name: str
@@ -149,7 +146,7 @@ class Backbone(_Strict):
     sha256: str
 
 
-class Provenance(_Strict):
+class Provenance(Checked):
     """Where the bundle comes from."""
 
     created_at: str
@@ -160,7 +157,7 @@ class Provenance(_Strict):
     backbone: Backbone | None = None
 
 
-class Manifest(_Strict):
+class Manifest(Checked):
     """The whole contract; `files` covers every file of the bundle but this one."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -13,10 +13,11 @@ from typing import Annotated, Final, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from loupe_calibration.deproject import cloud_along, ray_planes
 from loupe_calibration.transform import Transform
+from loupe_models.checked import Checked
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.groups import group_points
@@ -86,54 +87,42 @@ class Prepared:
     frame_px_from_map_px: PxMap
 
 
-class Crop(BaseModel):
+class Crop(Checked):
     """Keep the gate's region."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: Literal["crop"] = "crop"
 
 
-class Resize(BaseModel):
+class Resize(Checked):
     """Resample to a fixed size, aspect not kept: colour by area or bilinear, depth by nearest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: Literal["resize"] = "resize"
     width_px: int = Field(ge=8, le=8192)
     height_px: int = Field(ge=8, le=8192)
 
 
-class Cloud(BaseModel):
+class Cloud(Checked):
     """Turn depth into an organized cloud, in the belt frame where the station knows its belt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: Literal["cloud"] = "cloud"
 
 
-class RemoveBelt(BaseModel):
+class RemoveBelt(Checked):
     """Make every point that is not above the belt invalid."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: Literal["remove_belt"] = "remove_belt"
     min_height_m: float = Field(default=0.002, gt=0)
 
 
-class SamplePoints(BaseModel):
+class SamplePoints(Checked):
     """Choose centres among the valid points by farthest-point sampling."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: Literal["sample_points"] = "sample_points"
     n_points: int = Field(default=1024, ge=8, le=16384)
 
 
-class Group(BaseModel):
+class Group(Checked):
     """Give each centre the valid points nearest to it, and each pixel its nearest centres."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     step: Literal["group"] = "group"
     size: int = Field(default=128, ge=2, le=1024)
@@ -146,10 +135,8 @@ NO_BELT: Final = "step 'remove_belt' needs the station's belt plane"
 GROUPED: Final = frozenset({"groups", "centres", "nn_index", "nn_weight"})
 
 
-class PreprocessSpec(BaseModel):
+class PreprocessSpec(Checked):
     """The steps, in order, and the tensors that the graph takes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: tuple[Step, ...]
     tensors: tuple[TensorName, ...] = Field(default=("rgb",), min_length=1)

@@ -6,16 +6,17 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from scipy.special import bdtr
 
+from loupe_models.checked import Checked
 from loupe_models.errors import ThresholdError
 
 MAX_STORED_SCORES = 2000
 MIN_SPREAD = 1e-6
 
 
-class Threshold(BaseModel):
+class Threshold(Checked):
     """The cut and its evidence: a part is a defect when its score is above `value`.
 
     Attributes:
@@ -24,8 +25,6 @@ class Threshold(BaseModel):
         n_parts: Good parts it rests on, disjoint from all fitting.
         rank: `value` is the rank-th smallest of the parts' scores.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     value: float
     false_reject_rate: float = Field(gt=0, lt=1)

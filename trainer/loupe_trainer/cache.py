@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loupe_calibration.errors import FaultError
 from loupe_models.atomic import write_text
+from loupe_models.checked import Checked
 from loupe_models.frame import Frame
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import Tensors
@@ -131,10 +132,8 @@ def cache_tensors(
     return _open(place, items, views)
 
 
-class _Told(BaseModel):
+class _Told(Checked):
     """What `keys.json` says: the items, in the order of the rows, who saw each, and the arrays."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     keys: tuple[str, ...] = Field(min_length=1)
     tensors: tuple[str, ...] = Field(min_length=1)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from loupe_edge.errors import EngineError
+from loupe_models.checked import Checked
 from loupe_models.errors import GraphError
 from loupe_models.manifest import TensorSpec
 from loupe_models.preprocess import Tensors
@@ -40,7 +41,7 @@ OF_CLOUD: Final = ("xyz", "groups", "centres")
 OLD_RUN: Final = "this run was trained before FP16 graphs were made; train again for one"
 
 
-class HalfProof(BaseModel):
+class HalfProof(Checked):
     """What is known of a mode's FP16 graph before there is a threshold.
 
     Attributes:
@@ -50,12 +51,10 @@ class HalfProof(BaseModel):
         parity: What was measured, as the manifest will say it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     refused: str = ""
     layer: str = ""
     scores: tuple[tuple[float, float], ...] = ()
-    parity: dict[str, float] = {}
+    parity: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from loupe_models.atomic import write_text
+from loupe_models.checked import Checked
 from loupe_models.manifest import Backbone, Mode, Precision, TensorSpec
 from loupe_models.scoring import score_unit
 from loupe_trainer.cache import Samples
@@ -35,11 +36,7 @@ BASELINE = "gaussian_baseline.npz"
 N_PARITY = 8  # calibration frames tried beside the random inputs
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class LearntMode(_Strict):
+class LearntMode(Checked):
     """What was measured on a mode's graph.
 
     Attributes:
@@ -55,7 +52,7 @@ class LearntMode(_Strict):
     half: HalfProof = HalfProof(refused=OLD_RUN)
 
 
-class Learnt(_Strict):
+class Learnt(Checked):
     """What `learn` leaves in the run's `export` folder, beside the graphs."""
 
     modes: dict[Mode, LearntMode] = Field(min_length=1)

@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from loupe_models.atomic import write_bytes, write_text
+from loupe_models.checked import Checked
 from loupe_trainer.data.layout import categories
 from loupe_trainer.data.mvtec_3d import MARK, open_mvtec_3d
 from loupe_trainer.data.organized_cloud import read_cloud
@@ -24,10 +25,8 @@ from loupe_trainer.places import require_folder
 from loupe_trainer.progress import Progress
 
 
-class Mark(BaseModel):
+class Mark(Checked):
     """What a prepared folder says of itself."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
     steps: str = "plane 5 mm, square of 100 px, DBSCAN 6 mm 30 points"

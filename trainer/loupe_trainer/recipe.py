@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -19,6 +17,7 @@ from pydantic import (
 
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import Stream
+from loupe_models.checked import Checked
 from loupe_models.frame import Rect
 from loupe_models.gate import ByHeight, GateSpec
 from loupe_models.manifest import Mode
@@ -53,11 +52,7 @@ OF_MODE: Mapping[Mode, tuple[Stream, ...]] = {
 Role = Literal["fit", "quantiles", "threshold", "test", "final"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataSettings(_Strict):
+class DataSettings(Checked):
     """Where the pictures are.
 
     Attributes:
@@ -72,7 +67,7 @@ class DataSettings(_Strict):
     part_pattern: str | None = None
 
 
-class SplitSettings(_Strict):
+class SplitSettings(Checked):
     """Shares of the good parts; they are held against each other, so any scale will do.
 
     Attributes:
@@ -91,7 +86,7 @@ class SplitSettings(_Strict):
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
 
 
-class ThresholdSettings(_Strict):
+class ThresholdSettings(Checked):
     """The promise that the threshold carries.
 
     Attributes:
@@ -120,7 +115,7 @@ class ThresholdSettings(_Strict):
         return min(max(self.false_reject_rate, carried), self.limit)
 
 
-class Recipe(_Strict):
+class Recipe(Checked):
     """What to learn, from what, and what to promise.
 
     Attributes:
@@ -140,10 +135,10 @@ class Recipe(_Strict):
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     gate: GateSpec = GateSpec()
-    gates: dict[Mode, GateSpec] = {}
+    gates: dict[Mode, GateSpec] = Field(default_factory=dict)
     preprocess: PreprocessSpec | None = None
     belt_from_camera: Transform | None = None
-    fit: dict[str, object] = {}
+    fit: dict[str, object] = Field(default_factory=dict)
     threshold: ThresholdSettings = ThresholdSettings()
 
     @model_validator(mode="after")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.transform import Transform
 from loupe_edge.inspector import refuse_units
+from loupe_models.checked import Checked
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.gate import GateSpec, gate
@@ -23,14 +24,12 @@ from loupe_trainer.methods.base import Method
 from loupe_trainer.recipe import Recipe
 
 
-class View(BaseModel):
+class View(Checked):
     """How a mode looks at a frame: the same three things at the station.
 
     Attributes:
         belt_from_camera: None where neither gate nor preprocessing needs the belt.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     gate: GateSpec
     preprocess: PreprocessSpec
@@ -63,7 +62,7 @@ class Seen:
     modes: tuple[Mode, ...]
 
 
-class Views(BaseModel):
+class Views(Checked):
     """How a recipe's modes look at a frame; all of them at one region.
 
     Attributes:
@@ -71,8 +70,6 @@ class Views(BaseModel):
         widest: Makes the tensors of every mode in one go, and what else is learnt from; the gate
             in it is not asked.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     modes: dict[Mode, View] = Field(min_length=1)
     widest: View

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from loupe_models.checked import Checked
 
 KindName = Literal["bracket", "cover"]
 DefectName = Literal["scratch", "dent", "stain", "hole", "missing_feature", "misplaced_feature"]
@@ -13,7 +15,7 @@ KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
 DEFECT_NAMES: tuple[DefectName, ...] = get_args(DefectName)
 
 
-class Scenario(BaseModel):
+class Scenario(Checked):
     """One recording's worth of belt.
 
     The same scenario gives the same frames, bit for bit.
@@ -28,8 +30,6 @@ class Scenario(BaseModel):
             off between them. None leaves it on.
         width_px: Of both streams; the field of view stays the same.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_parts: int = Field(default=20, ge=1, le=100_000)
     defect_share: float = Field(default=0.0, ge=0, le=1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from loupe_models.checked import Checked
 from loupe_trainer.compute import DeviceName
 from loupe_trainer.recipe import MAX_SEED
 from loupe_trainer.teachers.pdn import PdnShape, PdnSize
@@ -16,7 +17,7 @@ MAX_PICTURES = 10_000  # they are kept in memory: 2 GB at 256 x 256 pixels
 DISTILLATION = {"steps": 60_000, "batch": 16, "lr": 1e-4}
 
 
-class PretrainConfig(BaseModel):
+class PretrainConfig(Checked):
     """How a teacher is made: distilled from a backbone, or with none at all.
 
     Distillation's schedule is the paper's (EfficientAD) where it is not given:
@@ -36,8 +37,6 @@ class PretrainConfig(BaseModel):
             measured on in distillation.
         batch: Pictures a step in distillation, patches a step in self-supervision.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     backbone: Literal["hugging_face", "squeezenet", "wide_resnet101_2"] | None = None
     backbone_weights: Path | None = None

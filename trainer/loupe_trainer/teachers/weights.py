@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from loupe_models.atomic import write_bytes
+from loupe_models.checked import Checked
 from loupe_models.manifest import Backbone
 from loupe_trainer.errors import WeightsError
 from loupe_trainer.teachers.pdn import Pdn, PdnShape, PdnSize, teacher_network
@@ -20,7 +21,7 @@ from loupe_trainer.teachers.pdn import Pdn, PdnShape, PdnSize, teacher_network
 METADATA_KEY: Final = "loupe_teacher"
 
 
-class Origin(BaseModel):
+class Origin(Checked):
     """What a teacher learnt from.
 
     Attributes:
@@ -32,8 +33,6 @@ class Origin(BaseModel):
         seed: Likewise.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     licence: str
     sha256: str | None = None
@@ -42,9 +41,7 @@ class Origin(BaseModel):
     seed: int | None = None
 
 
-class _Metadata(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Metadata(Checked):
     version: int = Field(default=1, ge=1, le=1)
     size: PdnSize
     width: float

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from loupe_models.checked import Checked
 from loupe_trainer.compute import DeviceName
 from loupe_trainer.teachers.config import MAX_PICTURES, MAX_STEPS, PretrainConfig
 
 
-class EfficientAdConfig(BaseModel):
+class EfficientAdConfig(Checked):
     """How EfficientAD is trained; the defaults are the paper's.
 
     Attributes:
@@ -48,8 +49,6 @@ class EfficientAdConfig(BaseModel):
         log_every: Steps between lines of `metrics.jsonl`.
         checkpoint_every: Steps between checkpoints.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     width_px: int = Field(default=256, ge=1, le=4096)
     height_px: int = Field(default=256, ge=1, le=4096)
