@@ -9,7 +9,6 @@ from pathlib import Path
 
 from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import require_tensorrt
-from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
 from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
@@ -54,7 +53,7 @@ def build_plans(
     """
     modes = (mode,) if mode is not None else tuple(bundle.manifest.modes)
     settings = EngineSettings(kind="tensorrt", cache=folder)
-    graphs = {each: graph_of(bundle, each, settings.variant) for each in modes}
+    graphs = {each: bundle.variant(each, settings.variant) for each in modes}
     require_tensorrt()
     from loupe_edge.engines.tensorrt.opening import open_planned
 

@@ -136,9 +136,7 @@ def _threshold_line(station: Station, bundle: Bundle, mode: Mode) -> str:
     own_value = station.threshold_of(mode)
     if own_value is not None:
         return f"{mode}: {own_value:.4f} (the station's own: no promise comes with it)"
-    contract = bundle.mode(mode)
-    own = {str(name): variant.threshold for name, variant in contract.variants.items()}
-    threshold = own.get(station.engine.variant) or contract.threshold
+    threshold = bundle.mode(mode).threshold_of(station.engine.variant)
     return (
         f"{mode}: {threshold.value:.4f} "
         f"(at most {threshold.false_reject_rate:.1%} of good parts rejected, "

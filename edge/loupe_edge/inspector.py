@@ -112,8 +112,7 @@ class Inspector:
         """The threshold in force: the station's, else the variant's, else the mode's."""
         if self.threshold is not None:
             return self.threshold
-        own = {str(name): spec.threshold for name, spec in self.contract.variants.items()}
-        return (own.get(self.variant) or self.contract.threshold).value
+        return self.contract.threshold_of(self.variant).value
 
     @property
     def ailment(self) -> str:

@@ -48,6 +48,19 @@ class Bundle:
         served = ", ".join(self.manifest.modes)
         raise BundleError(f"{self.path}: serves {served}, not {name!r}; set mode to one of these")
 
+    def variant(self, mode: str, variant: str) -> Path:
+        """Give the graph of one mode in one precision.
+
+        Raises:
+            BundleError: The bundle lacks the mode or the variant.
+        """
+        offered = {str(name): spec.file for name, spec in self.mode(mode).variants.items()}
+        if variant not in offered:
+            raise BundleError(
+                f"{self.path}: mode {mode} has variants {', '.join(offered)}, not {variant!r}"
+            )
+        return self.file(offered[variant])
+
 
 def load_bundle(path: Path) -> Bundle:
     """Read a bundle and refuse it on any doubt.

@@ -84,6 +84,11 @@ class ModeManifest(Checked):
     refused: dict[Precision, str] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = Field(min_length=1)
 
+    def threshold_of(self, variant: str) -> Threshold:
+        """Give the variant's own threshold, or the mode's."""
+        own = {str(name): spec.threshold for name, spec in self.variants.items()}
+        return own.get(variant) or self.threshold
+
     @model_validator(mode="after")
     def _scores_are_sorted(self) -> ModeManifest:
         if list(self.calibration_scores) != sorted(self.calibration_scores):

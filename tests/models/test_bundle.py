@@ -31,13 +31,15 @@ def test_a_whole_bundle_is_read(copy: Path, tiny_bundle: Bundle) -> None:
     read = load_bundle(copy)
     assert read.manifest == tiny_bundle.manifest
     assert read.sha256 == tiny_bundle.sha256
-    assert read.file(GRAPH) == copy / GRAPH
+    assert read.file(GRAPH) == read.variant("rgb", "fp32") == copy / GRAPH
     assert read.mode("rgb") == tiny_bundle.manifest.modes["rgb"]
 
 
 def test_asking_for_what_is_not_there_says_what_is(tiny_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="serves rgb, depth, rgbd, not 'thermal'"):
         tiny_bundle.mode("thermal")
+    with pytest.raises(BundleError, match="mode rgb has variants fp32, not 'fp16'"):
+        tiny_bundle.variant("rgb", "fp16")
     with pytest.raises(BundleError, match="no file 'x' in the manifest"):
         tiny_bundle.file("x")
 

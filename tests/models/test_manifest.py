@@ -27,6 +27,17 @@ def test_a_manifest_survives_being_written_and_read(tiny_bundle: Bundle) -> None
     assert Manifest.model_validate_json(text) == tiny_bundle.manifest
 
 
+def test_a_variant_may_bring_its_own_threshold(document: Document) -> None:
+    mode = document["modes"]["rgb"]
+    own = mode["threshold"] | {"value": mode["threshold"]["value"] + 1}
+    typed = {"file": "rgb.fp16.onnx", "precision": "fp16", "threshold": own}
+    mode["variants"]["fp16"] = mode["variants"]["fp32"] | typed
+    document["files"]["rgb.fp16.onnx"] = "0" * 64
+    read = Manifest.model_validate(document).modes["rgb"]
+    assert read.threshold_of("fp32") == read.threshold
+    assert read.threshold_of("fp16").value == read.threshold.value + 1
+
+
 def unknown_key(m: Document) -> None:
     m["colour"] = "red"
 

@@ -12,7 +12,6 @@ from loupe_edge.engine_settings import (
     EngineKind,
     EngineSettings,
 )
-from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.engines.tensors import passed
 from loupe_edge.protocols import Engine, Proof
@@ -62,7 +61,7 @@ def require_tensorrt() -> None:
 def _open_onnxruntime(
     bundle: Bundle, mode: str, settings: EngineSettings, proof: Proof | None
 ) -> Engine:
-    contract, graph = bundle.mode(mode), graph_of(bundle, mode, settings.variant)
+    contract, graph = bundle.mode(mode), bundle.variant(mode, settings.variant)
     engine = OnnxRuntimeEngine(graph, contract.inputs, contract.outputs, settings.threads)
     return passed(engine, proof)
 
@@ -77,7 +76,7 @@ def _open_openvino(
             f"OpenVINO cannot be used here ({error}): `pip install 'loupe[openvino]'`, or choose "
             f'[engine] kind = "onnxruntime"'
         ) from error
-    contract, graph = bundle.mode(mode), graph_of(bundle, mode, settings.variant)
+    contract, graph = bundle.mode(mode), bundle.variant(mode, settings.variant)
     engine = OpenVinoEngine(
         graph,
         contract.inputs,

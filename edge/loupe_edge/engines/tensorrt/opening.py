@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from loupe_edge.cuda.context import gpu_arch
 from loupe_edge.cuda.kernels import cached_cubin
 from loupe_edge.engine_settings import EngineSettings
-from loupe_edge.engines.graphs import graph_of
 from loupe_edge.engines.tensorrt.building import FLAGS, build_plan
 from loupe_edge.engines.tensorrt.cache import PlanCache
 from loupe_edge.engines.tensorrt.device import device_key
@@ -62,7 +61,7 @@ def open_planned(
         PlanCacheError: A plan must be built, and cannot be kept.
         LoupeError: As the proof raises; the engine is closed then.
     """
-    graph = graph_of(bundle, mode, settings.variant)
+    graph = bundle.variant(mode, settings.variant)
     key = PlanKey(bundle.manifest.files[graph.name], device_key(), FLAGS)
     kernels = cached_cubin(gpu_arch(), cache.kernels) if settings.front == "gpu" else None
     engine = _kept(bundle, mode, cache, key, kernels)
