@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import open3d
 import stand_in
-from harness import Budget, finish
+from harness import Budget, TimesUs, finish, paired_ratio, take_turns
 
 from loupe_calibration.deproject import deproject
 from loupe_edge.bench import quantiles_ms
@@ -22,18 +21,18 @@ LIMIT_MS = 0.5
 def main() -> int:
     """Measure the three on one depth map, in turns, so that they share the machine's moods."""
     with stand_in.exposure() as frameset:
-        figures = compare(frameset.get_depth_frame(), load_sdk().pointcloud())
-    ours = figures["ours"]["p50_ms"]
+        times_us = compare(frameset.get_depth_frame(), load_sdk().pointcloud())
+    figures = {name: quantiles_ms(spent_us) for name, spent_us in times_us.items()}
     ratios = {
-        f"{name}_over_ours": round(times["p50_ms"] / ours, 2)
-        for name, times in figures.items()
+        f"{name}_over_ours": round(paired_ratio(times_us, name, "ours"), 2)
+        for name in times_us
         if name != "ours"
     }
-    budget = Budget("deproject, 640x480, p50", ours, LIMIT_MS, "ms")
+    budget = Budget("deproject, 640x480, p50", figures["ours"]["p50_ms"], LIMIT_MS, "ms")
     return finish("deproject", {**figures, **ratios, "size": "640x480"}, [budget])
 
 
-def compare(image: SdkObject, cloud: SdkObject) -> dict[str, dict[str, float]]:
+def compare(image: SdkObject, cloud: SdkObject) -> TimesUs:
     """Time each on the same pixels and check that they agree."""
     depth = np.array(image.get_data(), np.uint16)
     lens = stand_in.DEPTH
@@ -53,13 +52,7 @@ def compare(image: SdkObject, cloud: SdkObject) -> dict[str, dict[str, float]]:
         ),
     }
     check_agreement(contenders)
-    times_us: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(N_ROUNDS + N_WARM_UP):
-        for name, run in contenders.items():
-            began = time.perf_counter_ns()
-            run()
-            times_us[name].append((time.perf_counter_ns() - began) / 1e3)
-    return {name: quantiles_ms(times[N_WARM_UP:]) for name, times in times_us.items()}
+    return take_turns(contenders, N_ROUNDS, N_WARM_UP)
 
 
 def check_agreement(contenders: dict[str, Callable[[], object]]) -> None:

@@ -23,7 +23,7 @@ import onnxruntime as ort
 import openvino as ov
 import stand_in
 import torch
-from harness import Budget, finish, say
+from harness import Budget, finish, paired_ratio, take_turns
 from openvino import properties
 from openvino.properties import hint
 from peer import PeerEfficientAd, random_networks
@@ -54,10 +54,11 @@ def main() -> int:
         peer_file, bundle = make_peer(folder / "peer.onnx"), make_ours(folder)
         peak = peak_gflops()
         sides = open_sides(peer_file, bundle)
-        times_ms = take_turns(sides)
+        times_us = take_turns(sides, N_ROUNDS, N_WARM_UP, REST_S)
         started = {kind: start_up(bundle.file("rgb.fp32.onnx"), kind) for kind in KINDS}
+    times_ms = {side: np.divide(times, 1000) for side, times in times_us.items()}
     p50 = {side: round(float(np.median(times)), 2) for side, times in times_ms.items()}
-    ratios = {kind: paired_ratio(times_ms, kind) for kind in KINDS}
+    ratios = {kind: paired_ratio(times_us, f"loupe, {kind}", f"peer, {kind}") for kind in KINDS}
     floor_ms = GFLOP / peak * 1000
     figures = {
         "threads": THREADS,
@@ -142,27 +143,6 @@ def open_peer(file: Path, kind: str) -> Callable[[], object]:
         hint.inference_precision: ov.Type.bf16 if kind.endswith("bf16") else ov.Type.f32,
     })  # fmt: skip
     return partial(compiled, {"input": picture})
-
-
-def take_turns(sides: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Time one call of each side a round, milliseconds; every other round backwards."""
-    times_ms: dict[str, list[float]] = {side: [] for side in sides}
-    for n in range(N_WARM_UP + N_ROUNDS):
-        if n % 10 == 0:
-            say(f"round {n} of {N_WARM_UP + N_ROUNDS}")
-        for side, call in sorted(sides.items(), reverse=n % 2 == 1):
-            time.sleep(REST_S)
-            began = time.perf_counter()
-            call()
-            if n >= N_WARM_UP:
-                times_ms[side].append((time.perf_counter() - began) * 1000)
-    return times_ms
-
-
-def paired_ratio(times_ms: dict[str, list[float]], kind: str) -> float:
-    """Give the median over rounds of Loupe's time over the peer's in the same round."""
-    ours, theirs = times_ms[f"loupe, {kind}"], times_ms[f"peer, {kind}"]
-    return float(np.median(np.array(ours) / np.array(theirs)))
 
 
 def peak_gflops() -> float:

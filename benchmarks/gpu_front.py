@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -16,7 +14,7 @@ from typing import Any
 
 import gpu_floors
 import numpy as np
-from harness import Budget, finish, say
+from harness import Budget, finish, paired_ratio, say, take_turns
 
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.errors import LoupeError
@@ -40,19 +38,20 @@ N_ROUNDS, N_WARM_UP = 200, 20
 SIDE_PX = 128
 BELT = belt_from_camera((0, 0, -1), (0, 0, 0.6))
 REGION = Rect(0, 0, 640, 480)
+WITH_COPIES = "gpu with copies"
 NO_GPU = "this benchmark measures kernels on an NVIDIA GPU, and there is none here"
 
 GROUPED = ["xyz", "valid", "groups", "centres", "nn_index", "nn_weight"]
 SPECS: dict[str, dict[str, Any]] = {
-    "colour, 640x480 to 256x256": {
+    gpu_floors.COLOUR: {
         "steps": [{"step": "resize", "width_px": 256, "height_px": 256}],
         "tensors": ["rgb"],
     },
-    "cloud, 640x480": {
+    gpu_floors.CLOUD: {
         "steps": [{"step": "cloud"}, {"step": "remove_belt"}],
         "tensors": ["xyz", "valid"],
     },
-    "groups, 16384 points, 1024 of 128": {
+    gpu_floors.GROUPS: {
         "steps": [
             {"step": "resize", "width_px": SIDE_PX, "height_px": SIDE_PX},
             {"step": "cloud"},
@@ -65,29 +64,34 @@ SPECS: dict[str, dict[str, Any]] = {
 
 
 class TimedDevice(PyCudaDevice):
-    """Marks the stream before and after each kernel."""
+    """Marks the stream before and after each kernel, while it is asked to."""
 
     def __init__(self, cuda: ModuleType, stream: CudaObject, cubin: bytes) -> None:
         super().__init__(stream, cubin)
         self._driver, self._marked = cuda, stream
-        self.marks: list[tuple[str, CudaObject, CudaObject]] = []
+        self._marks: list[tuple[str, CudaObject, CudaObject]] | None = None
 
     def launch(
         self, kernel: str, grid: tuple[int, int], block: tuple[int, int], *arguments: Argument
     ) -> None:
         """Launch between two events."""
+        if self._marks is None:
+            super().launch(kernel, grid, block, *arguments)
+            return
         before, after = self._driver.Event(), self._driver.Event()
         before.record(self._marked)
         super().launch(kernel, grid, block, *arguments)
         after.record(self._marked)
-        self.marks.append((kernel, before, after))
+        self._marks.append((kernel, before, after))
 
-    def take_ms(self) -> Iterator[tuple[str, float]]:
-        """Give each kernel's time since the last call."""
+    def kernels_ms(self, run: Callable[[], object]) -> list[tuple[str, float]]:
+        """Run once, and give each kernel's time by the stream's own clock."""
+        marks: list[tuple[str, CudaObject, CudaObject]] = []
+        self._marks = marks
+        run()
+        self._marks = None
         self._marked.synchronize()
-        for kernel, before, after in self.marks:
-            yield kernel, before.time_till(after)
-        self.marks.clear()
+        return [(kernel, before.time_till(after)) for kernel, before, after in marks]
 
 
 def main() -> int:
@@ -122,12 +126,14 @@ def measure(timed: TimedDevice, name: str) -> int:
     for title, document in SPECS.items():
         spec = PreprocessSpec.model_validate(document)
         check_equal(title, front, frame, spec)
-        numpy_ms = times(partial(preprocess, frame, REGION, spec, BELT))
         on_gpu = partial(front.preprocess, frame, REGION, spec, BELT)
-        gpu_ms = times(on_gpu)
+        sides = {"numpy": partial(preprocess, frame, REGION, spec, BELT), WITH_COPIES: on_gpu}
+        times_us = take_turns(sides, N_ROUNDS, N_WARM_UP)
         kernels = kernel_times(timed, on_gpu)
-        figures[title] = {"numpy": numpy_ms, "gpu with copies": gpu_ms, "kernels": kernels}
-        ratio = gpu_ms["p50_ms"] / numpy_ms["p50_ms"]
+        figures[title] = {side: quantiles_ms(spent) for side, spent in times_us.items()} | {
+            "kernels": kernels
+        }
+        ratio = paired_ratio(times_us, WITH_COPIES, "numpy")
         budgets.append(Budget(f"{title}: GPU with copies over numpy, p50", ratio, 1.0, ""))
     front.close()
     figures["floors"] = [
@@ -158,24 +164,12 @@ def check_equal(title: str, front: GpuFront, frame: Frame, spec: PreprocessSpec)
 
 
 def kernel_times(timed: TimedDevice, run: Callable[[], object]) -> dict[str, dict[str, float]]:
-    """Time each kernel by the stream's own clock."""
+    """Time each kernel, in milliseconds."""
     spent_us: dict[str, list[float]] = defaultdict(list)
-    timed.marks.clear()
     for _ in range(N_ROUNDS):
-        run()
-        for kernel, spent_ms in timed.take_ms():
+        for kernel, spent_ms in timed.kernels_ms(run):
             spent_us[kernel].append(1e3 * spent_ms)
     return {kernel: quantiles_ms(times_us) for kernel, times_us in spent_us.items()}
-
-
-def times(run: Callable[[], object]) -> dict[str, float]:
-    """Time whole calls."""
-    spent_us = []
-    for _ in range(N_ROUNDS + N_WARM_UP):
-        began = time.perf_counter_ns()
-        run()
-        spent_us.append((time.perf_counter_ns() - began) / 1e3)
-    return quantiles_ms(islice(spent_us, N_WARM_UP, None))
 
 
 if __name__ == "__main__":

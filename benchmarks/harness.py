@@ -7,16 +7,23 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+
+import numpy as np
 
 from loupe_edge.machine import describe_machine
 from loupe_models.atomic import write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
+SAY_EVERY_S = 10.0
+
+Sides = Mapping[str, Callable[[], object]]
+TimesUs = dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,41 @@ class Budget:
     def holds(self) -> bool:
         """Whether the figure keeps the limit; NaN does not."""
         return self.figure >= self.limit if self.is_least else self.figure <= self.limit
+
+
+def take_turns(sides: Sides, n_rounds: int, n_warm_up: int, rest_s: float = 0.0) -> TimesUs:
+    """Time one call of each side a round, in microseconds; every other round backwards.
+
+    So all share the machine's moods, none always comes after the same other, and what one round
+    gives belongs together.
+
+    Args:
+        sides: What is timed, by name.
+        n_rounds: Kept.
+        n_warm_up: Rounds before them.
+        rest_s: Before each call, where threads that one side left spinning would slow the next.
+    """
+    times_us: TimesUs = {side: [] for side in sides}
+    there, back = list(sides.items()), list(sides.items())[::-1]
+    due_s = time.monotonic() + SAY_EVERY_S
+    for n in range(-n_warm_up, n_rounds):
+        if time.monotonic() > due_s:
+            say(f"round {n} of {n_rounds}")
+            due_s += SAY_EVERY_S
+        for side, call in back if n % 2 else there:
+            if rest_s:
+                time.sleep(rest_s)
+            began_ns = time.perf_counter_ns()
+            call()
+            spent_us = (time.perf_counter_ns() - began_ns) / 1e3
+            if n >= 0:
+                times_us[side].append(spent_us)
+    return times_us
+
+
+def paired_ratio(times_us: Mapping[str, Sequence[float]], one: str, other: str) -> float:
+    """Give the median over rounds of one side's time over another's in the same round."""
+    return float(np.median(np.divide(times_us[one], times_us[other])))
 
 
 def finish(name: str, figures: Mapping[str, object], budgets: list[Budget]) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 
 import numpy as np
 import open3d
-from harness import Budget, finish
+from harness import Budget, finish, paired_ratio, take_turns
 
 from loupe_edge.bench import quantiles_ms
 from loupe_models.groups import group_points
@@ -27,26 +25,17 @@ def main() -> int:
     xyz, valid = surface.astype(np.float32), np.ones(u.shape, np.uint8)
     chosen = sample_farthest(grid_points(xyz, valid), N_CENTRES)
     peer = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(surface.reshape(-1, 3)))
-    figures = measure({
+    sides = {
         "sample": lambda: sample_farthest(grid_points(xyz, valid), N_CENTRES),
         "group": lambda: group_points(xyz, valid, chosen, SIZE),
         "open3d_sample": lambda: peer.farthest_point_down_sample(N_CENTRES),
-    })  # fmt: skip
+    }
+    times_us = take_turns(sides, N_ROUNDS, N_WARM_UP)
+    figures = {name: quantiles_ms(spent_us) for name, spent_us in times_us.items()}
     both_ms = figures["sample"]["p50_ms"] + figures["group"]["p50_ms"]
-    ratio = round(figures["open3d_sample"]["p50_ms"] / figures["sample"]["p50_ms"], 2)
+    ratio = round(paired_ratio(times_us, "open3d_sample", "sample"), 2)
     budget = Budget("sample 1,024 of 16,384 and group 128, p50", both_ms, LIMIT_MS, "ms")
     return finish("points", {**figures, "open3d_over_our_sampling": ratio}, [budget])
-
-
-def measure(contenders: dict[str, Callable[[], object]]) -> dict[str, dict[str, float]]:
-    """Time each, in turns."""
-    times_us: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(N_ROUNDS + N_WARM_UP):
-        for name, run in contenders.items():
-            began = time.perf_counter_ns()
-            run()
-            times_us[name].append((time.perf_counter_ns() - began) / 1e3)
-    return {name: quantiles_ms(times[N_WARM_UP:]) for name, times in times_us.items()}
 
 
 if __name__ == "__main__":

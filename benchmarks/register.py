@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import stand_in
-from harness import Budget, finish
+from harness import Budget, TimesUs, finish, paired_ratio, take_turns
 
 from loupe_calibration.registration import Registration
 from loupe_edge.bench import quantiles_ms
@@ -23,13 +22,13 @@ def main() -> int:
     """Measure both on one exposure, in turns, so that they share the machine's moods."""
     sdk = load_sdk()
     with stand_in.exposure() as frameset:
-        figures = compare(frameset, sdk.align(sdk.stream.color))
-    ratio = figures["ours"]["p50_ms"] / figures["librealsense"]["p50_ms"]
+        times_us, figures = compare(frameset, sdk.align(sdk.stream.color))
+    ratio = paired_ratio(times_us, "ours", "librealsense")
     budget = Budget("ours over librealsense's align, p50", ratio, MOST_OF_ALIGN, "")
     return finish("register", {**figures, "ours_over_align": round(ratio, 3)}, [budget])
 
 
-def compare(frameset: SdkObject, align: SdkObject) -> dict[str, dict[str, float]]:
+def compare(frameset: SdkObject, align: SdkObject) -> tuple[TimesUs, dict[str, dict[str, float]]]:
     """Time both on the same pixels, and look at what each makes of the flat part."""
     registration = Registration(
         stand_in.DEPTH, stand_in.RGB, stand_in.RGB_FROM_DEPTH, stand_in.DEPTH_SCALE_M
@@ -43,17 +42,9 @@ def compare(frameset: SdkObject, align: SdkObject) -> dict[str, dict[str, float]
         "ours": lambda: registration.apply(depth),
         "librealsense": aligned,
     }
-    times_us: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(N_ROUNDS):
-        for name, run in contenders.items():
-            began = time.perf_counter()
-            run()
-            times_us[name].append((time.perf_counter() - began) * 1e6)
-    return {
-        name: {
-            **quantiles_ms(times_us[name][N_WARM_UP:]),
-            **_quality(run()[180:300, 240:400]),
-        }
+    times_us = take_turns(contenders, N_ROUNDS, N_WARM_UP)
+    return times_us, {
+        name: {**quantiles_ms(times_us[name]), **_quality(run()[180:300, 240:400])}
         for name, run in contenders.items()
     }
 

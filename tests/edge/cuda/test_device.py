@@ -1,7 +1,7 @@
 """What PyCudaDevice says to PyCUDA, as far as it can be heard without a GPU.
 
-PyCUDA's stand-in has its names, signatures and packing of arguments, and the host's memory and
-kernels behind them. That the names are PyCUDA's was read in its source; only a GPU can prove it.
+The stand-in has the names, signatures and packing of arguments that were read in PyCUDA's source,
+and the host's memory and kernels behind them; no test holds it against the real one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A GPU of host memory behind PyCUDA's names: work waits in its stream until somebody waits for it.
 
-Held against the real PyCUDA's names by test_conformance.py. It does nothing that Loupe does not
-ask for, and writes down what it is asked for, in order.
+PyCUDA has no wheel, so no test holds this against the real one: test_conformance.py holds it to
+what our code asks of PyCUDA (decisions/0012 says what was tried by hand). It does nothing that
+Loupe does not ask for, and writes down what it is asked for, in order.
 """
 
 from __future__ import annotations
