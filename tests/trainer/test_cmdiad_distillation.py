@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from loupe_trainer.encoders.vit import Vit
+from loupe_trainer.encoders.vit_spec import VitSpec
 from loupe_trainer.errors import RunError, TrainingError
 from loupe_trainer.methods.cmdiad.config import DistillationConfig
 from loupe_trainer.methods.cmdiad.distillation import (
@@ -86,17 +88,14 @@ def test_f2i_and_i2f_give_the_sizes_of_the_paper() -> None:
 
 def test_the_encoder_behind_f2i_sees_colours_in_0_to_255() -> None:
     seen: list[Tensor] = []
-
-    class Encoder(nn.Module):
-        def forward(self, picture: Tensor) -> Tensor:
-            seen.append(picture)
-            return picture
-
+    spec = VitSpec(channels=8, depth=1, n_heads=2, hidden=8, patch_px=8, input_hw_px=(16, 16))
+    encoder = Vit(spec)
+    encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     network = FeatureToInput(4, 16)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    ThroughColour(network, Encoder())(torch.zeros(1, 4, 4, 4), torch.zeros(1, 3, 16, 16))
+    ThroughColour(network, encoder)(torch.zeros(1, 4, 4, 4), torch.zeros(1, 3, 16, 16))
     mean = 255 * torch.tensor([0.485, 0.456, 0.406])  # what normalised zeros stand for
     torch.testing.assert_close(seen[0], mean.view(1, 3, 1, 1).expand(1, 3, 16, 16))
 

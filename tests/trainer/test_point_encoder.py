@@ -119,14 +119,14 @@ def test_the_exported_graph_says_what_torch_says_and_keeps_the_contract(
     encoder = encoders()[name].eval()
     detector = Watched(encoder)
     names = encoder.tensors
-    tensors = {n: made_tensors()[n] for n in names}
+    tensors: Tensors = {n: made_tensors()[n] for n in names}
     inputs, outputs = export_onnx(detector, tensors, tmp_path / "graph.onnx")  # lints
     assert {spec.name for spec in inputs} == set(names)
-    assert outputs[0].shape[2:] == (encoder.side, encoder.side)
+    assert outputs[0].shape[2:] == encoder.patches_hw
     assert {n.op_type for n in onnx.load(tmp_path / "graph.onnx").graph.node} <= ALLOWED_OPS
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
     for seed in (0, 1):
-        frame = {n: made_tensors(seed)[n] for n in names}
+        frame: Tensors = {n: made_tensors(seed)[n] for n in names}
         anomaly_map, score = session.run(None, frame)
         with torch.no_grad():
             expected = detector(*as_arguments(encoder, frame))

@@ -12,21 +12,20 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from loupe_trainer.precision import KeepsFloat32, scale_weights
+from loupe_trainer.encoders.encoder import Encoder
+from loupe_trainer.precision import scale_weights
 from loupe_trainer.teachers.normalise import ImageNetNormalise
-from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX
+from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX, STRIDE_PX
 from loupe_trainer.teachers.weights import Teacher
 
 BORDER_PX: Final = RECEPTIVE_FIELD_PX // 2
 
 
-class PdnEncoder(KeepsFloat32):
-    """Describes what lies around every fourth pixel, the picture continued with its border.
+class PdnEncoder(Encoder):
+    """Describes what lies around every fourth pixel, the picture continued with its border."""
 
-    Attributes:
-        channels: Of a description.
-        origin: Whose weights the network learnt from; None for a self-supervised one.
-    """
+    name = "pdn"
+    tensors = ("rgb",)
 
     row_at: Tensor
     column_at: Tensor
@@ -42,6 +41,7 @@ class PdnEncoder(KeepsFloat32):
         self.normalise = ImageNetNormalise()
         self.network = copy.deepcopy(teacher.network).eval().requires_grad_(requires_grad=False)
         self.channels, self.origin = teacher.network.channels, teacher.backbone
+        self.patches_hw = (size_hw[0] // STRIDE_PX, size_hw[1] // STRIDE_PX)
         for name, side in zip(("row_at", "column_at"), size_hw, strict=True):
             places = torch.arange(-BORDER_PX, side + BORDER_PX).clamp(0, side - 1)
             self.register_buffer(name, places, persistent=False)

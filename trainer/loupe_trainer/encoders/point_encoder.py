@@ -11,9 +11,9 @@ from torch import Tensor
 
 from loupe_models.manifest import Backbone
 from loupe_models.preprocess import Tensors
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.encoders.point_mae import FrozenPointMae, PointMae
 from loupe_trainer.encoders.point_spread import CellSpread
-from loupe_trainer.precision import KeepsFloat32
 
 GRID_HW: Final = (224, 224)
 SIDE: Final = 56
@@ -22,16 +22,14 @@ GROUPED: Final = ("groups", "centres")
 LEAST: Final = 1e-6  # deviation: a network that says the same of every group
 
 
-class PointEncoder(KeepsFloat32):
+class PointEncoder(Encoder):
     """Point-MAE and its way to the map; frozen, and in evaluation whoever asks.
 
     Attributes:
-        tensors: What `forward` takes, by preprocessing's names.
-        channels: Of the map.
-        side: Of the map.
-        origin: Whose weights these are; None where they were trained here.
+        shape: The network's sizes.
     """
 
+    name = "point_mae"
     tensors = ("groups", "centres", "nn_index", "nn_weight")
 
     def __init__(
@@ -46,13 +44,14 @@ class PointEncoder(KeepsFloat32):
 
         Args:
             network: Is frozen.
-            origin: See above.
+            origin: See `Encoder`.
             grid_hw: Of the organized cloud.
             side: Of the map, at most a third of the grid's.
             n_centres: As many as `sample_points` gives.
         """
         super().__init__()
-        self.shape, self.channels, self.side = network.shape, network.shape.channels, side
+        self.shape, self.channels = network.shape, network.shape.channels
+        self.patches_hw = (side, side)
         self.origin = origin
         self.network = FrozenPointMae(network)
         self.spread = CellSpread(grid_hw, side, n_centres)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.encoders.point_encoder import GRID_HW, SIDE
 from loupe_trainer.encoders.point_spread import adaptive_weights
 from loupe_trainer.precision import KeepsFloat32
@@ -31,18 +32,14 @@ LEAST_COVERAGE: Final = 0.5  # of a cell: with less, its own relief is unknown
 FEW: Final = 1e-3
 
 
-class ReliefEncoder(KeepsFloat32):
+class ReliefEncoder(Encoder):
     """Describes relief, in millimetres, all in float32.
 
-    Attributes:
-        tensors: What `forward` takes, by preprocessing's names.
-        channels: Of the map: relief at three widths, height, nearness of an outline, and place.
-        side: Of the map.
-        origin: None: nothing was learnt.
+    Its channels are relief at three widths, height, nearness of an outline, and place.
     """
 
+    name = "relief"
     tensors = ("xyz", "valid")
-    origin = None
     inside: Tensor
     place_mm: Tensor
     gain: Tensor
@@ -64,7 +61,7 @@ class ReliefEncoder(KeepsFloat32):
             border_px: So far from the grid's edge points count as unknown.
         """
         super().__init__()
-        self.side, self.has_place = side, place_mm is not None
+        self.patches_hw, self.has_place = (side, side), place_mm is not None
         self.channels = len(SIGMAS_PX) + 1 + (0 if place_mm is None else 2)
         rows, columns = (torch.from_numpy(adaptive_weights(n, side)).float() for n in grid_hw)
         inside = torch.zeros(1, 1, *grid_hw)

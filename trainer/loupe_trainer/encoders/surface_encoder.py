@@ -10,28 +10,20 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from loupe_models.manifest import Backbone
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.encoders.point_encoder import GRID_HW, SIDE
 from loupe_trainer.encoders.point_spread import adaptive_weights, cell_weights
 from loupe_trainer.encoders.surface import N_CHANNELS, surface_channels
-from loupe_trainer.precision import KeepsFloat32
 
 STRIDE_PX: Final = 4
 DILATIONS: Final = (1, 2, 4)
 
 
-class SurfaceEncoder(KeepsFloat32):
-    """Normals, curvature and height, and a few convolutions on them.
+class SurfaceEncoder(Encoder):
+    """Normals, curvature and height, and a few convolutions on them."""
 
-    Attributes:
-        tensors: What `forward` takes, by preprocessing's names.
-        channels: Of the map, as many as the exact encoder's.
-        side: Of the map.
-        origin: Whose weights it learnt from; None where they were trained here.
-    """
-
+    name = "surface"
     tensors = ("xyz", "valid")
-    origin: Backbone | None = None
 
     def __init__(
         self, channels: int, grid_hw: tuple[int, int] = GRID_HW, side: int = SIDE, width: int = 64
@@ -39,13 +31,13 @@ class SurfaceEncoder(KeepsFloat32):
         """Draw weights.
 
         Args:
-            channels: See above.
+            channels: As many as the exact encoder has.
             grid_hw: Of the organized cloud.
             side: Of the map.
             width: Channels of the convolutions.
         """
         super().__init__()
-        self.channels, self.side = channels, side
+        self.channels, self.patches_hw = channels, (side, side)
         self.stem = nn.Sequential(
             nn.Conv2d(N_CHANNELS, width // 2, 3, 2, 1), nn.ReLU(),
             nn.Conv2d(width // 2, width, 3, 2, 1), nn.ReLU(),

@@ -70,7 +70,7 @@ def train_surface_encoder(
     xyz, valid = (_stack(samples, name) for name in SurfaceEncoder.tensors)
     taught = torch.cat([_told(teacher, s) for s in progress.track(samples, "describing points")])
     torch.manual_seed(training.seed)
-    front = SurfaceEncoder(teacher.channels, _hw(valid), teacher.side, training.width)
+    front = SurfaceEncoder(teacher.channels, _hw(valid), teacher.patches_hw[0], training.width)
     front.origin = teacher.origin
     front.mean.copy_(taught.mean((0, 2, 3), keepdim=True))
     front.spread.copy_(taught.std((0, 2, 3), keepdim=True).clamp(min=MIN_SPREAD))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from loupe_models.manifest import Backbone
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.encoders.float32_parts import Norm
 from loupe_trainer.encoders.vit_blocks import Block
 from loupe_trainer.encoders.vit_spec import VitSpec
@@ -20,19 +21,22 @@ from loupe_trainer.teachers.normalise import Normalise
 INITIAL_SPREAD = 0.02
 
 
-class Vit(nn.Module):
+class Vit(Encoder):
     """Describes every patch of a picture of one size.
 
     Attributes:
-        channels: Of a description.
+        spec: What it is.
         patch_px: Side of a patch.
-        origin: Whose weights these are; None where they are our own.
     """
+
+    name = "vit"
+    tensors = ("rgb",)
 
     def __init__(self, spec: VitSpec, origin: Backbone | None = None) -> None:
         super().__init__()
         self.spec, self.origin = spec, origin
         self.channels, self.patch_px = spec.channels, spec.patch_px
+        self.patches_hw = spec.grid_hw
         self.normalise = Normalise(spec.mean_rgb, spec.std_rgb)
         self.patch = nn.Conv2d(3, spec.channels, spec.patch_px, stride=spec.patch_px)
         self.class_token = nn.Parameter(torch.zeros(1, 1, spec.channels))
@@ -55,7 +59,7 @@ class Vit(nn.Module):
             (B, C, h, w) float32 patch tokens after the last norm, h = H / `patch_px`.
         """
         patches = self.tokens(picture)[:, self.spec.n_prefix :]
-        return patches.transpose(1, 2).reshape(-1, self.channels, *self.spec.grid_hw)
+        return patches.transpose(1, 2).reshape(-1, self.channels, *self.patches_hw)
 
     def amplify(self, gain: float) -> None:
         """Scale what it says."""

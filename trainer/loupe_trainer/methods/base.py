@@ -25,12 +25,23 @@ class Detector(nn.Module):
 
     `forward` takes the tensors that the method's preprocessing names, in that order, and gives
     `anomaly_map`, float32 (1, 1, H, W), and `image_score`, float32 (1,).
+
+    Export takes a copy by `half()`, too. In it convolutions and matrix products may be FP16. Inputs
+    and answers keep their types, and everything between them that FP16 has not the range or the
+    digits for stays float32: normalisation of the input, whatever sees metres, LayerNorm, softmax,
+    activations with an exponential or an erf, squares and distances, means over channels, blur,
+    fusion and scales, and the constants of all these. A module sees to it itself: by `.float()` in
+    `forward` for what it computes, and as `KeepsFloat32` or `StaysFloat32`
+    (`loupe_trainer.precision`) for what it holds. The graph's lint refuses the commonest slips;
+    what it cannot see, the proof of the FP16 graph measures (decisions/0011).
     """
 
     def amplify(self, gain: float) -> None:
         """Make its features so many times as large, to see what FP16 would do with foreign ones.
 
-        Features are what its encoders hand on to be judged. A detector without encoders has none.
+        Features are what its networks hand on to be compared. A detector with networks of its own
+        has to say how; where nothing is said nothing changes, and FP16's range is proved on the
+        features of the parts at hand alone.
         """
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.methods.base import Detector
-from loupe_trainer.methods.cmdiad.encoders import DepthEncoder
 from loupe_trainer.methods.cmdiad.hallucination import (
     Hallucination,
     cloud_picture,
@@ -18,14 +17,7 @@ from loupe_trainer.methods.cmdiad.hallucination import (
 from loupe_trainer.methods.cmdiad.judge import Judge
 
 
-class Speaker(Protocol):
-    """What gives tokens."""
-
-    def amplify(self, gain: float) -> None:
-        """Scale them."""
-
-
-class CmdiadDetector(Detector):
+class CmdiadDetector(Detector, ABC):
     """Encoders in front of a judge.
 
     Attributes:
@@ -41,11 +33,11 @@ class CmdiadDetector(Detector):
 
     def amplify(self, gain: float) -> None:
         """Scale what encoders say, and what a hallucination says in another's stead."""
-        for encoder in self.speakers():
-            encoder.amplify(gain)
+        for speaker in self.speakers():
+            speaker.amplify(gain)
 
     @abstractmethod
-    def speakers(self) -> Sequence[Speaker]:
+    def speakers(self) -> Sequence[Encoder | Hallucination]:
         """Give whoever makes tokens."""
 
     @abstractmethod
@@ -62,16 +54,13 @@ class RgbDetector(CmdiadDetector):
         judge: With as many banks.
     """
 
-    def __init__(
-        self, encoder: nn.Module, hallucination: Hallucination | None, judge: Judge
-    ) -> None:
+    def __init__(self, encoder: Encoder, hallucination: Hallucination | None, judge: Judge) -> None:
         super().__init__()
         self.encoder, self.hallucination, self.judge = encoder, hallucination, judge
 
-    def speakers(self) -> Sequence[Speaker]:
+    def speakers(self) -> Sequence[Encoder | Hallucination]:
         """Give the encoder, and the hallucination where there is one."""
-        more = [] if self.hallucination is None else [self.hallucination]
-        return [cast("Speaker", self.encoder), *more]
+        return [self.encoder, *([] if self.hallucination is None else [self.hallucination])]
 
     def kinds(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Take `rgb`, uint8 (1, H, W, 3)."""
@@ -95,14 +84,14 @@ class DepthDetector(CmdiadDetector):
     """
 
     def __init__(
-        self, encoder: DepthEncoder, hallucination: Hallucination | None, judge: Judge,
+        self, encoder: Encoder, hallucination: Hallucination | None, judge: Judge,
         takes: Sequence[str],
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.hallucination, self.judge = encoder, hallucination, judge
         self.takes = tuple(takes)
 
-    def speakers(self) -> Sequence[Speaker]:
+    def speakers(self) -> Sequence[Encoder | Hallucination]:
         """Give the encoder, and the hallucination where there is one."""
         return [self.encoder, *([] if self.hallucination is None else [self.hallucination])]
 
@@ -119,13 +108,13 @@ class DepthDetector(CmdiadDetector):
 class RgbdDetector(CmdiadDetector):
     """Both, with a bank for either; nothing has to be imagined."""
 
-    def __init__(self, rgb_encoder: nn.Module, depth_encoder: DepthEncoder, judge: Judge) -> None:
+    def __init__(self, rgb_encoder: Encoder, depth_encoder: Encoder, judge: Judge) -> None:
         super().__init__()
         self.rgb_encoder, self.depth_encoder, self.judge = rgb_encoder, depth_encoder, judge
 
-    def speakers(self) -> Sequence[Speaker]:
+    def speakers(self) -> Sequence[Encoder | Hallucination]:
         """Give both encoders."""
-        return cast("Speaker", self.rgb_encoder), self.depth_encoder
+        return self.rgb_encoder, self.depth_encoder
 
     def kinds(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Take `rgb`, then what the depth encoder takes."""

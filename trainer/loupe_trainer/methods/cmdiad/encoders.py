@@ -11,10 +11,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import Tensor
 
 from loupe_models.manifest import Backbone
 from loupe_models.preprocess import Tensors
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.encoders.pdn_encoder import PdnEncoder
 from loupe_trainer.encoders.point_encoder import PointEncoder
 from loupe_trainer.encoders.point_training import PointTraining, train_tiny_point_mae
@@ -39,8 +40,6 @@ from loupe_trainer.progress import Progress
 from loupe_trainer.run import RunFolder
 from loupe_trainer.teachers.pretrain import teacher_of_parts
 
-RgbEncoder = Vit | PdnEncoder
-DepthEncoder = PointEncoder | SurfaceEncoder | ReliefEncoder
 TINY_VIT: Final = "tiny_vit.safetensors"
 TINY_POINT_MAE: Final = "tiny_point_mae.safetensors"
 N_CENTRED: Final = 32  # frames, of a thousand groups each
@@ -55,13 +54,13 @@ class Encoders:
         backbone: Whose weights they learnt from, or are.
     """
 
-    rgb: RgbEncoder | None
-    depth: DepthEncoder | None
+    rgb: Encoder | None
+    depth: Encoder | None
     backbone: Backbone | None
 
-    def of(self, modality: Modality) -> nn.Module:
+    def of(self, modality: Modality) -> Encoder:
         """Give one of them."""
-        found: nn.Module | None = self.rgb if modality == "rgb" else self.depth
+        found = self.rgb if modality == "rgb" else self.depth
         if found is None:
             raise TypeError(f"nobody asked for an encoder of {modality}")
         return found
@@ -117,7 +116,7 @@ class Opening:
             return None
         return open_point_mae(self.folder / config.weights, config.licence, *self._sizes(config))
 
-    def _rgb(self, published: Vit | None) -> RgbEncoder:
+    def _rgb(self, published: Vit | None) -> Encoder:
         if published is not None:
             return published
         config = self.config.rgb
@@ -143,7 +142,7 @@ class Opening:
     def _pictures(self) -> list[npt.NDArray[np.uint8]]:
         return [np.asarray(sample["rgb"], np.uint8)[0] for sample in self._samples()]
 
-    def _depth(self, published: PointEncoder | None) -> DepthEncoder:
+    def _depth(self, published: PointEncoder | None) -> Encoder:
         config = self.config.depth
         if isinstance(config, ReliefConfig):
             return self._relief(config)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, cast
+from typing import Literal
 
 from torch import Tensor, nn
 
-from loupe_trainer.encoders.vit import Vit
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.methods.cmdiad.hallucination_f2f import FeatureToFeature
 from loupe_trainer.methods.cmdiad.hallucination_f2i import FeatureToInput
 from loupe_trainer.methods.cmdiad.hallucination_i2f import InputToFeature
@@ -97,14 +97,14 @@ class ThroughColour(Hallucination):
 
     network: FeatureToInput
 
-    def __init__(self, network: FeatureToInput, encoder: nn.Module) -> None:
+    def __init__(self, network: FeatureToInput, encoder: Encoder) -> None:
         super().__init__(network)
         self.encoder = encoder
         self.normalisation = ImageNetNormalise()
 
     def amplify(self, gain: float) -> None:
         """Scale what it says."""
-        cast("Vit", self.encoder).amplify(gain)
+        self.encoder.amplify(gain)
 
     def forward(self, tokens: Tensor, picture: Tensor | None) -> Tensor:  # noqa: ARG002
         """Give what the encoder says of the painted picture."""

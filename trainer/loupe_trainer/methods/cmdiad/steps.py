@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from loupe_models.manifest import Mode
 from loupe_models.preprocess import (
@@ -16,10 +17,16 @@ from loupe_models.preprocess import (
     SamplePoints,
     TensorName,
 )
+from loupe_trainer.encoders.encoder import Encoder
+from loupe_trainer.encoders.point_encoder import PointEncoder
+from loupe_trainer.encoders.relief import ReliefEncoder
+from loupe_trainer.encoders.surface_encoder import SurfaceEncoder
 from loupe_trainer.methods.cmdiad.config import CmdiadConfig, ReliefConfig
 
-GROUPED: tuple[TensorName, ...] = ("groups", "centres", "nn_index", "nn_weight")
-ORGANIZED: tuple[TensorName, ...] = ("xyz", "valid")
+DEPTH_ENCODERS: Final[Mapping[str, type[Encoder]]] = {
+    encoder.name: encoder for encoder in (PointEncoder, SurfaceEncoder, ReliefEncoder)
+}
+GROUPED: Final = PointEncoder.tensors
 
 
 def mode_tensors(config: CmdiadConfig, mode: Mode) -> tuple[TensorName, ...]:
@@ -45,7 +52,7 @@ def learnt_tensors(config: CmdiadConfig, modes: Sequence[Mode]) -> tuple[TensorN
 
 def encoder_tensors(config: CmdiadConfig) -> tuple[TensorName, ...]:
     """Name what the depth encoder takes."""
-    return GROUPED if config.depth.kind == "point_mae" else ORGANIZED
+    return DEPTH_ENCODERS[config.depth.kind].tensors
 
 
 def preprocessing(config: CmdiadConfig, tensors: Sequence[TensorName]) -> PreprocessSpec:

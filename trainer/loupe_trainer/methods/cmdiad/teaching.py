@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import nn
 
 from loupe_trainer.compute import open_device
+from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.methods.cmdiad.config import CmdiadConfig
 from loupe_trainer.methods.cmdiad.distillation import Lesson, distil
 from loupe_trainer.methods.cmdiad.encoders import Encoders
@@ -76,7 +76,7 @@ class Teaching:
 
 
 def make_hallucination(
-    config: CmdiadConfig, direction: Direction, channels: Mapping[Modality, int], encoder: nn.Module
+    config: CmdiadConfig, direction: Direction, channels: Mapping[Modality, int], encoder: Encoder
 ) -> Hallucination:
     """Make an untaught one; its weights come from torch's generator.
 
