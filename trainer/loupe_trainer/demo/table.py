@@ -37,11 +37,7 @@ def _stretches(outcome: Outcome) -> Table:
 
 def _found_by_mode(outcome: Outcome) -> Table:
     """A part belongs to the mode that gave its highest score."""
-    table = Table(title="Parts, by the mode that judged them")
-    for name in ("mode", "truth"):
-        table.add_column(name, no_wrap=True)
-    for name in ("parts", "called defect", "called good", "unknown"):
-        table.add_column(name, justify="right")
+    table = _of_parts("Parts, by the mode that judged them", "mode", "truth")
     for mode in sorted({part.verdict.mode for part in outcome.parts}, reverse=True):
         looked = [part for part in outcome.parts if part.verdict.mode == mode]
         for truth, parts in _by_truth(looked).items():
@@ -60,11 +56,7 @@ def _by_truth(parts: list[Part]) -> dict[str, list[Part]]:
 
 
 def _found(outcome: Outcome) -> Table:
-    table = Table(title="Parts")
-    for name in ("truth", "visible in"):
-        table.add_column(name, no_wrap=True)
-    for name in ("parts", "called defect", "called good", "unknown"):
-        table.add_column(name, justify="right")
+    table = _of_parts("Parts", "truth", "visible in")
     for defect, parts in outcome.defects().items():
         table.add_row(
             defect.replace("_", " "), " + ".join(parts[0].label.visible_in), *_counts(parts)
@@ -73,6 +65,16 @@ def _found(outcome: Outcome) -> Table:
     table.add_section()
     table.add_row("all defects", "", *_counts(defects), style="bold")
     table.add_row("good", "", *_counts(outcome.of_kind("good")), style="bold")
+    return table
+
+
+def _of_parts(title: str, *names: str) -> Table:
+    """Make the head of a table whose rows end with `_counts`."""
+    table = Table(title=title)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for name in ("parts", "called defect", "called good", "unknown"):
+        table.add_column(name, justify="right")
     return table
 
 
