@@ -10,6 +10,7 @@ from loupe_edge.cuda.front import GpuFront
 from loupe_models.frame import CameraTime, Frame, Rect
 from loupe_models.preprocess import (
     Cloud,
+    Crop,
     Group,
     PreprocessSpec,
     RemoveBelt,
@@ -22,6 +23,7 @@ WHOLE = Rect(0, 0, 40, 30)
 BELT = belt_from_camera((0, 0, -1), (0, 0, 0.6))
 SPEC = PreprocessSpec(
     steps=(
+        Crop(),
         Resize(width_px=40, height_px=40),
         Cloud(),
         RemoveBelt(),
