@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
@@ -32,6 +33,14 @@ SPEC = PreprocessSpec(
     ),
     tensors=("rgb", "xyz", "valid", "groups", "centres", "nn_index", "nn_weight"),
 )
+
+
+class Sharpen(BaseModel):
+    """A step such as a later version may bring."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str = "sharpen"
 
 
 def part_frame(seed: int, relief: int = 30) -> Frame:

@@ -10,8 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from every_step import BELT, SPEC, part_frame
-from pydantic import BaseModel, ConfigDict
+from every_step import BELT, SPEC, Sharpen, part_frame
 
 from loupe_calibration.transform import Transform
 from loupe_edge.cuda.device import PyCudaDevice
@@ -36,14 +35,6 @@ from loupe_models.preprocess import (
 EVERY = SPEC.tensors
 GROUPS = EVERY[3:]
 REGION = Rect(4, 2, 33, 26)
-
-
-class Sharpen(BaseModel):
-    """A step such as a later version may bring."""
-
-    model_config = ConfigDict(frozen=True)
-
-    step: str = "sharpen"
 
 
 def spec(tensors: tuple[TensorName, ...], n_steps: int = len(SPEC.steps)) -> PreprocessSpec:
