@@ -10,6 +10,8 @@ import pytest
 from nvidia_stand_ins import host_library, nvidia, nvidia_kernels
 
 from loupe_edge import cli
+from loupe_edge.cuda.nvrtc import nvrtc_version
+from loupe_edge.errors import StationError
 
 __all__ = ["host_library", "nvidia", "nvidia_kernels"]
 
@@ -21,6 +23,15 @@ class Ended:
     status: int
     out: str
     err: str
+
+
+@pytest.fixture
+def nvrtc() -> None:
+    """NVIDIA's compiler; skips where it is not installed."""
+    try:
+        nvrtc_version()
+    except StationError as error:
+        pytest.skip(f"THE GPU KERNELS ARE NOT COMPILED HERE: {error}")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.intrinsics import Intrinsics
@@ -10,6 +11,7 @@ from loupe_edge.cuda.front import GpuFront
 from loupe_models.frame import CameraTime, Frame, Rect
 from loupe_models.preprocess import (
     Cloud,
+    Crop,
     Group,
     PreprocessSpec,
     RemoveBelt,
@@ -22,6 +24,7 @@ WHOLE = Rect(0, 0, 40, 30)
 BELT = belt_from_camera((0, 0, -1), (0, 0, 0.6))
 SPEC = PreprocessSpec(
     steps=(
+        Crop(),
         Resize(width_px=40, height_px=40),
         Cloud(),
         RemoveBelt(),
@@ -30,6 +33,14 @@ SPEC = PreprocessSpec(
     ),
     tensors=("rgb", "xyz", "valid", "groups", "centres", "nn_index", "nn_weight"),
 )
+
+
+class Sharpen(BaseModel):
+    """A step such as a later version may bring."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str = "sharpen"
 
 
 def part_frame(seed: int, relief: int = 30) -> Frame:

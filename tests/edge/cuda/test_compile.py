@@ -16,13 +16,7 @@ TARGETS = ("sm_87", "sm_90", "sm_110")  # Orin, Hopper, Thor
 KERNEL = re.compile(r'extern "C" __global__ void(?: __launch_bounds__\(\d+\))? (\w+)\(')
 LAUNCHED = re.compile(r"LAUNCHED\((\w+)\)")
 
-
-@pytest.fixture(autouse=True)
-def _compiler() -> None:
-    try:
-        nvrtc_version()
-    except StationError as error:
-        pytest.skip(f"THE GPU KERNELS ARE NOT COMPILED HERE: {error}")
+pytestmark = pytest.mark.usefixtures("nvrtc")
 
 
 @pytest.mark.parametrize("arch", TARGETS)

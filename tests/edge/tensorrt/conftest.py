@@ -1,11 +1,13 @@
-"""A bundle with typed graphs, and cuda-python's stand-in beside the others."""
+"""A bundle with typed graphs, stations on TensorRT, and cuda-python's stand-in."""
 
 from __future__ import annotations
 
 import importlib
 import shutil
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from loupe_edge.assembly import open_service
+from loupe_edge.errors import EngineError
+from loupe_edge.fakes import ListCamera
+from loupe_edge.publisher import ListPublisher
+from loupe_edge.service import Service
+from loupe_edge.station import Station
 from loupe_models.bundle import Bundle, write_bundle
+from loupe_models.frame import Frame
 from loupe_models.manifest import Variant
 
 HERE = Path(__file__).parent
@@ -95,3 +104,73 @@ def ask(typed_bundle: Bundle) -> Callable[[int], dict[str, np.ndarray[Any, Any]]
         return {"rgb": rng.integers(0, 255, spec.shape, np.uint8)}
 
     return make
+
+
+@pytest.fixture
+def station_of(
+    make_station: Callable[..., Station], typed_bundle: Bundle, tmp_path: Path
+) -> Callable[..., Station]:
+    """`station_of(mode, front, **sections)`: on TensorRT, its cache in `tmp_path`."""
+
+    def make(mode: str = "rgb", front: str = "cpu", **sections: object) -> Station:
+        engine = {"kind": "tensorrt", "cache": tmp_path / "cache", "front": front}
+        return make_station(mode, bundle=typed_bundle.path, engine=engine, **sections)
+
+    return make
+
+
+@pytest.fixture
+def service_of(
+    station_of: Callable[..., Station], make_frame: Callable[..., Frame]
+) -> Callable[..., tuple[AbstractContextManager[Service], ListPublisher]]:
+    """`service_of(n_frames, front, lock_step)`: a station's service, and what it says."""
+
+    def make(
+        n_frames: int, front: str = "cpu", *, lock_step: bool = True
+    ) -> tuple[AbstractContextManager[Service], ListPublisher]:
+        camera = ListCamera([make_frame(frame_id=i) for i in range(n_frames)])
+        publisher = ListPublisher()
+        station = station_of(front=front)
+        return open_service(
+            station, lock_step=lock_step, publisher=publisher, camera=camera
+        ), publisher
+
+    return make
+
+
+@pytest.fixture
+def check(call: Callable[..., Any], typed_bundle: Bundle, tmp_path: Path) -> Callable[[str], Any]:
+    """`check(front)`: `loupe-edge check` of a station on TensorRT, whose plans lie in `plans`."""
+
+    def run(front: str) -> Any:
+        (tmp_path / "part.db3").touch()
+        file = tmp_path / "station.toml"
+        file.write_text(
+            f'station = "press-3"\nbundle = "{typed_bundle.path}"\n'
+            '[camera]\nrecording = "part.db3"\n'
+            f'[engine]\nkind = "tensorrt"\nfront = "{front}"\ncache = "plans"\n',
+            encoding="utf-8",
+        )
+        return call("check", file)
+
+    return run
+
+
+@pytest.fixture
+def refused_elsewhere() -> Callable[..., list[str]]:
+    """`refused_elsewhere(*calls)`: what each says when another thread calls it."""
+    told: list[str] = []
+
+    def refuse(*calls: Callable[[], object]) -> list[str]:
+        def intrude() -> None:
+            for one in calls:
+                with pytest.raises(EngineError) as caught:
+                    one()
+                told.append(str(caught.value))
+
+        thread = threading.Thread(target=intrude)
+        thread.start()
+        thread.join()
+        return told
+
+    return refuse

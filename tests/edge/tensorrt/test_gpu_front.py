@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from loupe_edge.assembly import open_service
-from loupe_edge.cuda.nvrtc import nvrtc_version
 from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
-from loupe_edge.errors import EngineError, EngineLostError, ProofError, StationError
+from loupe_edge.errors import EngineError, EngineLostError, ProofError
 from loupe_edge.fakes import ListCamera
 from loupe_edge.publisher import ListPublisher
 from loupe_edge.replay import replay
@@ -25,25 +24,7 @@ MakeFrame = Callable[..., Frame]
 TIMES = {"epoch", "captured_at_ns", "published_at_ns", "expires_at_ns", "stage_us"}
 
 
-@pytest.fixture(autouse=True)
-def _compiler() -> None:
-    try:
-        nvrtc_version()
-    except StationError as error:
-        pytest.skip(f"A STATION WITH THE GPU FRONT IS NOT TESTED HERE: {error}")
-
-
-@pytest.fixture
-def station_of(
-    make_station: Callable[..., Station], typed_bundle: Bundle, tmp_path: Path
-) -> Callable[..., Station]:
-    """`station_of(mode, front, **sections)`: on TensorRT, its cache in `tmp_path`."""
-
-    def make(mode: str = "rgb", front: str = "gpu", **sections: object) -> Station:
-        engine = {"kind": "tensorrt", "cache": tmp_path / "cache", "front": front}
-        return make_station(mode, bundle=typed_bundle.path, engine=engine, **sections)
-
-    return make
+pytestmark = pytest.mark.usefixtures("nvrtc")
 
 
 @pytest.mark.parametrize(
@@ -95,37 +76,25 @@ def test_the_front_goes_before_the_engine_and_its_context(
 
 @pytest.mark.usefixtures("nvidia_kernels")
 def test_no_other_thread_is_served(
-    typed_bundle: Bundle, tmp_path: Path, make_frame: MakeFrame
+    typed_bundle: Bundle,
+    tmp_path: Path,
+    make_frame: MakeFrame,
+    refused_elsewhere: Callable[..., list[str]],
 ) -> None:
     settings = EngineSettings(kind="tensorrt", cache=tmp_path, front="gpu")
     engine = open_engine(typed_bundle, "rgb", settings)
     prepare = engine.preprocess
-    told: list[str] = []
-
-    def intrude() -> None:
-        with pytest.raises(EngineError) as caught:
-            prepare(make_frame(), Rect(0, 0, 96, 80), typed_bundle.mode("rgb").preprocess, None)
-        told.append(str(caught.value))
-
-    thread = threading.Thread(target=intrude)
-    thread.start()
-    thread.join()
-    assert "only in the thread that opened it" in told[0]
+    frame, spec = make_frame(), typed_bundle.mode("rgb").preprocess
+    (told,) = refused_elsewhere(lambda: prepare(frame, Rect(0, 0, 96, 80), spec, None))
+    assert "only in the thread that opened it" in told
     engine.close()
 
 
-@pytest.mark.parametrize("lock_step", [False, True])
 def test_a_sticky_error_in_the_front_is_unknown_and_then_the_end(
-    nvidia_kernels: Any,
-    station_of: Callable[..., Station],
-    make_frame: MakeFrame,
-    lock_step: bool,
+    nvidia_kernels: Any, service_of: Callable[..., Any]
 ) -> None:
-    publisher = ListPublisher()
-    camera = ListCamera([make_frame(frame_id=i) for i in range(5)])
-    with open_service(
-        station_of(), lock_step=lock_step, publisher=publisher, camera=camera
-    ) as service:
+    opened, publisher = service_of(5, "gpu")
+    with opened as service:
         n_runs = nvidia_kernels.gpu.asked.count("execute")
         nvidia_kernels.gpu.is_lost = True
         with pytest.raises(EngineLostError, match="the GPU is lost"):
@@ -137,15 +106,14 @@ def test_a_sticky_error_in_the_front_is_unknown_and_then_the_end(
 
 
 def test_a_failure_that_passes_is_one_unknown(
-    nvidia_kernels: Any, station_of: Callable[..., Station], make_frame: MakeFrame
+    nvidia_kernels: Any, service_of: Callable[..., Any]
 ) -> None:
-    publisher = ListPublisher()
-    camera = ListCamera([make_frame(frame_id=i) for i in range(3)])
-    with open_service(station_of(), lock_step=True, publisher=publisher, camera=camera) as service:
-        for i, _ in enumerate(service.verdicts()):
-            nvidia_kernels.gpu.fails_once = "launch timed out" if i == 0 else ""
-    assert [v.decision for v in publisher.verdicts] == ["good", "unknown", "good"]
-    assert "did not answer (launch timed out)" in publisher.verdicts[1].reason
+    opened, publisher = service_of(2, "gpu")
+    with opened as service:
+        nvidia_kernels.gpu.fails_once = "launch timed out"
+        service.run()
+    assert [v.decision for v in publisher.verdicts] == ["unknown", "good"]
+    assert "did not answer (launch timed out)" in publisher.verdicts[0].reason
 
 
 def test_the_proof_goes_through_the_front(
@@ -161,27 +129,17 @@ def test_the_proof_goes_through_the_front(
     publisher, camera = ListPublisher(), ListCamera([])
     with (
         pytest.raises(ProofError),
-        open_service(station_of(), publisher=publisher, camera=camera),
+        open_service(station_of(front="gpu"), publisher=publisher, camera=camera),
     ):
         pass
     assert nvidia_kernels.gpu.stack == []
-    with open_service(station_of(front="cpu"), publisher=publisher, camera=camera):
+    with open_service(station_of(), publisher=publisher, camera=camera):
         pass
 
 
 @pytest.mark.usefixtures("nvidia_kernels")
-def test_check_says_who_prepares(
-    call: Callable[..., Any], typed_bundle: Bundle, tmp_path: Path
-) -> None:
-    (tmp_path / "part.db3").touch()
-    file = tmp_path / "station.toml"
-    file.write_text(
-        f'station = "press-3"\nbundle = "{typed_bundle.path}"\n'
-        '[camera]\nrecording = "part.db3"\n'
-        '[engine]\nkind = "tensorrt"\nfront = "gpu"\ncache = "cache"\n',
-        encoding="utf-8",
-    )
-    told = call("check", file)
+def test_check_says_who_prepares(check: Callable[[str], Any], tmp_path: Path) -> None:
+    told = check("gpu")
     assert told.status == 0, told.err
     assert "rgb fp16, tensorrt, preprocessing on the GPU" in told.out
-    assert (tmp_path / "cache" / "kernels").is_dir()
+    assert (tmp_path / "plans" / "kernels").is_dir()

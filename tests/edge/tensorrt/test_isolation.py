@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from nvidia_stand_ins import FREE_OF_CUDA, STAND_INS
 
 
 def test_only_these_files_know_of_nvidia(repository: Path) -> None:
@@ -33,7 +33,7 @@ def test_nothing_else_imports_cuda(repository: Path) -> None:
         ".".join(path.relative_to(folder).with_suffix("").parts)
         for path in sorted((folder / "loupe_edge").rglob("*.py"))
         if path.name not in ("__init__.py", "__main__.py")
-        and (path.parent != engines or path.stem in ("cache", "key"))
+        and (path.parent != engines or path.stem in FREE_OF_CUDA)
     ]
     program = (
         "import importlib, sys\n"
@@ -44,6 +44,6 @@ def test_nothing_else_imports_cuda(repository: Path) -> None:
     )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(HERE / "stand_ins")])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(STAND_INS)])},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

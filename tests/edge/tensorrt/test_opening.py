@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from loupe_edge.fakes import ListCamera
 from loupe_edge.proof import WARM_UPS
 from loupe_edge.proved import open_proved
 from loupe_edge.publisher import ListPublisher
-from loupe_edge.service import Service
 from loupe_edge.station import Station
 from loupe_models.bundle import Bundle, load_bundle
 from loupe_models.errors import BundleError
@@ -180,18 +178,10 @@ def test_a_bundle_without_typed_graphs_and_a_place_to_read_only_are_explained(
         list(build_plans(typed_bundle, "rgb", Path("/sys/kernel/loupe")))
 
 
-def tensorrt_station(make_station: Callable[..., Station], bundle: Bundle, cache: Path) -> Station:
-    return make_station(bundle=bundle.path, engine={"kind": "tensorrt", "cache": cache})
-
-
 def test_a_station_builds_what_is_missing_and_runs(
-    nvidia: Any,
-    typed_bundle: Bundle,
-    make_station: Callable[..., Station],
-    make_frame: MakeFrame,
-    cache: Path,
+    nvidia: Any, station_of: Callable[..., Station], make_frame: MakeFrame
 ) -> None:
-    station = tensorrt_station(make_station, typed_bundle, cache)
+    station = station_of()
     assert station.engine.variant == "fp16"
     for n_builds in (1, 1):
         publisher = ListPublisher()
@@ -203,29 +193,11 @@ def test_a_station_builds_what_is_missing_and_runs(
         assert nvidia.gpu.stack == []
 
 
-@pytest.fixture
-def service_of(
-    make_station: Callable[..., Station], typed_bundle: Bundle, make_frame: MakeFrame, cache: Path
-) -> Callable[..., tuple[AbstractContextManager[Service], ListPublisher]]:
-    """`service_of(n_frames, lock_step)`: a station's service over TensorRT, and what it says."""
-
-    def make(
-        n_frames: int, lock_step: bool
-    ) -> tuple[AbstractContextManager[Service], ListPublisher]:
-        camera = ListCamera([make_frame(frame_id=i) for i in range(n_frames)])
-        publisher = ListPublisher()
-        station = tensorrt_station(make_station, typed_bundle, cache)
-        opened = open_service(station, lock_step=lock_step, publisher=publisher, camera=camera)
-        return opened, publisher
-
-    return make
-
-
 @pytest.mark.parametrize("lock_step", [False, True])
 def test_a_sticky_error_is_unknown_and_then_the_end_of_the_service(
     nvidia: Any, service_of: Callable[..., Any], lock_step: bool
 ) -> None:
-    opened, publisher = service_of(5, lock_step)
+    opened, publisher = service_of(5, lock_step=lock_step)
     with opened as service:
         nvidia.gpu.is_lost = True
         with pytest.raises(EngineLostError, match="the GPU is lost"):
@@ -237,7 +209,7 @@ def test_a_sticky_error_is_unknown_and_then_the_end_of_the_service(
 
 
 def test_a_failure_that_passes_is_one_unknown(nvidia: Any, service_of: Callable[..., Any]) -> None:
-    opened, publisher = service_of(3, lock_step=True)
+    opened, publisher = service_of(3)
     with opened as service:
         for i, _ in enumerate(service.verdicts()):
             nvidia.gpu.fails_once = "launch timed out" if i == 0 else ""
