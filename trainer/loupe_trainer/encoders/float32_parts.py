@@ -1,4 +1,4 @@
-"""What every transformer here computes in float32: LayerNorm, the activation, attention's softmax.
+"""What transformers and F2F compute in float32: LayerNorm, the activation, attention's softmax.
 
 They say `.float()` themselves: after `.half()` they still compute in float32, and the exported
 graph carries the casts. Attention is written out, because the fused operation hides its softmax

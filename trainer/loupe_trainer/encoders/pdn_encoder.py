@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 from typing import Final
 
-import torch
 from torch import Tensor
 
 from loupe_trainer.encoders.encoder import Encoder
+from loupe_trainer.planes import Continued
 from loupe_trainer.precision import scale_weights
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.teachers.pdn import RECEPTIVE_FIELD_PX, STRIDE_PX
@@ -27,9 +27,6 @@ class PdnEncoder(Encoder):
     name = "pdn"
     tensors = ("rgb",)
 
-    row_at: Tensor
-    column_at: Tensor
-
     def __init__(self, teacher: Teacher, size_hw: tuple[int, int]) -> None:
         """Take a teacher's network over.
 
@@ -42,9 +39,7 @@ class PdnEncoder(Encoder):
         self.network = copy.deepcopy(teacher.network).eval().requires_grad_(requires_grad=False)
         self.channels, self.origin = teacher.network.channels, teacher.backbone
         self.patches_hw = (size_hw[0] // STRIDE_PX, size_hw[1] // STRIDE_PX)
-        for name, side in zip(("row_at", "column_at"), size_hw, strict=True):
-            places = torch.arange(-BORDER_PX, side + BORDER_PX).clamp(0, side - 1)
-            self.register_buffer(name, places, persistent=False)
+        self.around = Continued(size_hw, BORDER_PX)
 
     def amplify(self, gain: float) -> None:
         """Scale what it says, by its last layer."""
@@ -60,6 +55,6 @@ class PdnEncoder(Encoder):
             (B, C, H / 4, W / 4) float32.
         """
         normalised = self.normalise(picture.float())
-        wide = normalised.index_select(2, self.row_at).index_select(3, self.column_at)
+        wide = self.around(normalised)
         described: Tensor = self.network(wide.to(self.network.last.weight.dtype))
         return described.float()

@@ -8,19 +8,16 @@ outline runs, and where on the part it lies, from the centre of all points. Noth
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Final
 
-import numpy as np
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_trainer.encoders.encoder import Encoder
 from loupe_trainer.encoders.point_encoder import GRID_HW, SIDE
 from loupe_trainer.encoders.point_spread import adaptive_weights
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.planes import Blur, inside_mask
 
 MM_PER_M: Final = 1000.0
 SIGMAS_PX: Final = (1.5, 3.0, 6.0, 12.0)
@@ -64,14 +61,14 @@ class ReliefEncoder(Encoder):
         self.patches_hw, self.has_place = (side, side), place_mm is not None
         self.channels = len(SIGMAS_PX) + 1 + (0 if place_mm is None else 2)
         rows, columns = (torch.from_numpy(adaptive_weights(n, side)).float() for n in grid_hw)
-        inside = torch.zeros(1, 1, *grid_hw)
-        inside[..., border_px : grid_hw[0] - border_px, border_px : grid_hw[1] - border_px] = 1
-        self.register_buffer("inside", inside, persistent=False)
+        self.register_buffer("inside", inside_mask(grid_hw, border_px), persistent=False)
         self.register_buffer("place_mm", torch.tensor(place_mm or 1.0))
         self.register_buffer("gain", torch.tensor(1.0), persistent=False)
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
-        self.blurs = nn.ModuleList(_Blur(sigma_px) for sigma_px in SIGMAS_PX)
+        self.blurs = nn.ModuleList(
+            Blur(sigma_px, REACH_SIGMAS, has_zeros_around=True) for sigma_px in SIGMAS_PX
+        )
 
     def amplify(self, gain: float) -> None:
         """Scale what it says."""
@@ -116,22 +113,3 @@ class ReliefEncoder(Encoder):
     def _cells(self, x: Tensor) -> Tensor:
         cells: Tensor = self.rows @ x @ self.columns.T
         return cells
-
-
-class _Blur(KeepsFloat32):
-    """A Gaussian over (B, 1, H, W), down and across; what lies outside is 0."""
-
-    kernel: Tensor
-    float32_buffers = ("kernel",)
-
-    def __init__(self, sigma_px: float) -> None:
-        super().__init__()
-        self.reach_px = math.ceil(REACH_SIGMAS * sigma_px)
-        at = np.arange(-self.reach_px, self.reach_px + 1)
-        weights = np.exp(-0.5 * (at / sigma_px) ** 2)
-        kernel = torch.from_numpy(weights / weights.sum()).float()
-        self.register_buffer("kernel", kernel, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        down = nnf.conv2d(x, self.kernel.view(1, 1, -1, 1), padding=(self.reach_px, 0))
-        return nnf.conv2d(down, self.kernel.view(1, 1, 1, -1), padding=(0, self.reach_px))

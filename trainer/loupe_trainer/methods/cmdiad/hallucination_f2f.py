@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import torch.nn.functional as nnf
 from torch import Tensor, nn
+
+from loupe_trainer.encoders.float32_parts import Activation, Norm
 
 HIDDEN_SHARE: Final = 1.25  # of both widths together: 768 + 768 gives the paper's 1920
 
@@ -24,7 +25,8 @@ class FeatureToFeature(nn.Module):
         super().__init__()
         width = round(HIDDEN_SHARE * (channels_in + channels_out))
         self.gelu_output = gelu_output
-        self.norm = nn.LayerNorm(channels_in)
+        self.gelu = Activation()
+        self.norm = Norm(channels_in)
         self.first = nn.Linear(channels_in, width)
         self.second = nn.Linear(width, width)
         self.last = nn.Linear(width, channels_out)
@@ -32,17 +34,13 @@ class FeatureToFeature(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Give (B, C_out, h, w) float32 of (B, C_in, h, w).
 
-        Matrix products run in the weights' dtype, everything else in float32, said explicitly.
+        Matrix products run in the weights' dtype, everything else in float32.
         """
         rows = tokens.flatten(2).transpose(1, 2)  # (B, h*w, C_in)
-        hidden = nnf.layer_norm(
-            rows.float(), self.norm.normalized_shape, self.norm.weight.float(),
-            self.norm.bias.float(), self.norm.eps,
-        )  # fmt: skip
-        hidden = nnf.gelu(_linear(self.first, hidden))
-        hidden = nnf.gelu(_linear(self.second, hidden))
+        hidden = self.gelu(_linear(self.first, self.norm(rows)))
+        hidden = self.gelu(_linear(self.second, hidden))
         out = _linear(self.last, hidden)
-        out = nnf.gelu(out) if self.gelu_output else out
+        out = self.gelu(out) if self.gelu_output else out
         height, width = tokens.shape[-2:]
         return out.transpose(1, 2).reshape(-1, out.shape[-1], height, width)
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from loupe_trainer.planes import Blur, Continued, inner, inside_mask
 from loupe_trainer.precision import KeepsFloat32
 
 SIGMA_PX: Final = 4.0
@@ -47,11 +48,8 @@ class DistanceMap(KeepsFloat32):
     continued with its own values, as there.
     """
 
-    kernel: Tensor
-    row_at: Tensor
-    column_at: Tensor
     inside: Tensor
-    float32_buffers = ("kernel", "inside")
+    float32_buffers = ("inside",)
 
     def __init__(
         self, size_hw: tuple[int, int], sigma_px: float = SIGMA_PX, border_px: int = 0
@@ -65,29 +63,18 @@ class DistanceMap(KeepsFloat32):
         """
         super().__init__()
         self.size_hw, self.border_px = size_hw, border_px
-        inside = torch.zeros(1, 1, *size_hw)
-        self.judged(inside).fill_(1)
-        self.register_buffer("inside", inside, persistent=False)
-        reach_px = math.ceil(REACH_SIGMAS * sigma_px)
-        offsets_px = torch.arange(-reach_px, reach_px + 1, dtype=torch.float64)
-        weights = torch.exp(-0.5 * (offsets_px / sigma_px).square())
-        self.register_buffer("kernel", (weights / weights.sum()).float())
-        # Which row and column lies at each place once the border is continued.
-        for name, side in zip(("row_at", "column_at"), size_hw, strict=True):
-            places = torch.arange(-reach_px, side + reach_px).clamp(0, side - 1)
-            self.register_buffer(name, places)
+        self.register_buffer("inside", inside_mask(size_hw, border_px), persistent=False)
+        self.blur = Blur(sigma_px, REACH_SIGMAS, has_zeros_around=False)
+        self.around = Continued(size_hw, self.blur.reach_px)
 
     def forward(self, distances: Tensor) -> Tensor:
         """Give (1, 1, H, W) float32 for (1, 1, h, w)."""
         size = list(self.size_hw)
         large = nnf.interpolate(distances.float(), size, mode="bilinear", align_corners=False)
         counted = large * self.inside if self.border_px else large
-        padded = counted.index_select(2, self.row_at).index_select(3, self.column_at)
-        down = nnf.conv2d(padded, self.kernel.view(1, 1, -1, 1))
-        return nnf.conv2d(down, self.kernel.view(1, 1, 1, -1))
+        blurred: Tensor = self.blur(self.around(counted))
+        return blurred
 
     def judged(self, maps: Tensor) -> Tensor:
         """Give what lies inside the border of (..., H, W): what a fit may look at, as a view."""
-        height, width = self.size_hw
-        border = self.border_px
-        return maps[..., border : height - border, border : width - border]
+        return inner(maps, self.border_px)
