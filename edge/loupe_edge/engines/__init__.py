@@ -90,11 +90,9 @@ def _open_tensorrt(
     bundle: Bundle, mode: str, settings: EngineSettings, proof: Proof | None
 ) -> Engine:
     require_tensorrt()
-    from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
     from loupe_edge.engines.tensorrt.opening import open_planned
 
-    cache = PlanCache(settings.cache or default_cache())
-    return open_planned(bundle, mode, settings, cache, proof).engine
+    return open_planned(bundle, mode, settings, proof).engine
 
 
 OPENERS: Final[Mapping[EngineKind, Opener]] = {

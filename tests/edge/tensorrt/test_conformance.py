@@ -64,7 +64,7 @@ OURS = {
     "last_error", "launch", "manifest", "mode", "name", "nbytes", "outputs", "plan", "pop",
     "pop_all", "preprocess", "result", "set", "shape", "split", "strip", "submit", "timing",
     "to_device", "to_host", "values", "digest", "files", "info", "warning", "load", "making",
-    "keep_timing", "front", "kernels", "variant",
+    "keep_timing", "place", "cache", "front", "kernels", "variant",
 }  # fmt: skip
 
 
