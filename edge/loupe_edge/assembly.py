@@ -116,14 +116,13 @@ def _open_metrics(station: Station, stack: ExitStack) -> Metrics:
     return metrics
 
 
-def open_inspector(station: Station, stack: ExitStack) -> Inspector:
-    """Load the bundle, open its engine for the preferred mode, and prove it on this device.
+def open_inspector(station: Station, bundle: Bundle, stack: ExitStack) -> Inspector:
+    """Open the engine of the preferred mode, and prove it on this device.
 
     Raises:
         BadInputError: Bundle and station do not fit together.
         FaultError: The engine fails, or the bundle is not proved here.
     """
-    bundle = load_bundle(station.bundle)
     check_fit(station, bundle)
     return _open_mode(station, bundle, station.mode, stack)
 

@@ -18,7 +18,7 @@ from loupe_calibration.errors import BadInputError
 from loupe_edge.assembly import open_inspector
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.engine_settings import REFERENCE, EngineSettings
-from loupe_edge.errors import EndOfRecordingError
+from loupe_edge.errors import EndOfRecordingError, NoRuntimeError
 from loupe_edge.inspector import Inspector
 from loupe_edge.machine import describe_machine
 from loupe_edge.proof import golden_frame
@@ -137,18 +137,25 @@ def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
         BadInputError: Bundle or recording cannot be used, or no frame was inspected.
         FaultError: The bundle is not proved here.
     """
-    n = request.n_warm_up + request.n_frames
     with ExitStack() as stack:
-        if request.recording is None:
-            inspector = _open_golden(request, stack)
-            frames = golden_frames(inspector.bundle, inspector.mode, n)
-        else:
-            asked = Request(request.bundle, request.recording, request.mode)
-            station = station_of(asked)
-            station = station.model_copy(update={"engine": request.engine})
-            inspector = open_inspector(station, stack)
-            frames = camera_frames(RealSenseCamera(station.camera), n)
+        try:
+            inspector, frames = _open(request, stack)
+        except NoRuntimeError as error:
+            raise BadInputError(f"{error}, or choose --engine onnxruntime") from error
         return inspector, measure(inspector, frames, request.n_warm_up)
+
+
+def _open(request: BenchRequest, stack: ExitStack) -> tuple[Inspector, Iterator[Frame]]:
+    n = request.n_warm_up + request.n_frames
+    if request.recording is None:
+        inspector = _open_golden(request, stack)
+        return inspector, golden_frames(inspector.bundle, inspector.mode, n)
+    station = station_of(Request(request.bundle, request.recording, request.mode))
+    station = station.model_copy(update={"engine": request.engine})
+    bundle = load_bundle(station.bundle)
+    bundle.variant(station.mode, request.engine.variant)  # refused before a station's key is named
+    inspector = open_inspector(station, bundle, stack)
+    return inspector, camera_frames(RealSenseCamera(station.camera), n)
 
 
 def _open_golden(request: BenchRequest, stack: ExitStack) -> Inspector:

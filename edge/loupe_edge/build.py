@@ -9,7 +9,6 @@ from pathlib import Path
 
 from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import require_tensorrt
-from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
 from loupe_edge.proof import prove
 from loupe_models.bundle import Bundle
 
@@ -57,9 +56,8 @@ def build_plans(
     require_tensorrt()
     from loupe_edge.engines.tensorrt.opening import open_planned
 
-    cache = PlanCache(folder or default_cache())
     for each, graph in graphs.items():
         proof = partial(prove, bundle, each, variant=settings.variant)
-        planned = open_planned(bundle, each, settings, cache, proof)
+        planned = open_planned(bundle, each, settings, proof)
         planned.engine.close()
-        yield BuiltPlan(graph.name, cache.place(planned.key), planned.built_s)
+        yield BuiltPlan(graph.name, planned.place, planned.built_s)

@@ -49,7 +49,7 @@ def check(path: Path) -> Checked:
         check_places(station)
         bundle = load_bundle(station.bundle)
         check_fit(station, bundle)
-    proofs = {mode: _proof(station, bundle, mode) for mode in station.modes}
+        proofs = {mode: _proof(station, bundle, mode) for mode in station.modes}
     return Checked(station, bundle, proofs)
 
 

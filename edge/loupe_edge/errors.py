@@ -1,6 +1,7 @@
 """What can go wrong at a station.
 
 BadInputError
+├── NoRuntimeError      what an engine runs on is not installed
 ├── StationError        the station's configuration is unusable
 ├── PlanCacheError      the folder for TensorRT's plans cannot be used
 └── RecordingError      a recording is missing, damaged, or lacks a required stream
@@ -17,6 +18,10 @@ EndOfRecordingError     not a fault: there are no more frames
 """
 
 from loupe_calibration.errors import BadInputError, FaultError, LoupeError
+
+
+class NoRuntimeError(BadInputError):
+    """What an engine runs on is not installed; who asked for it knows how to ask for another."""
 
 
 class StationError(BadInputError):

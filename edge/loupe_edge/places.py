@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loupe_edge.errors import StationError
+from loupe_edge.errors import NoRuntimeError, StationError
 from loupe_edge.station import Station
 from loupe_models.bundle import MANIFEST
 
@@ -25,13 +25,15 @@ def check_places(station: Station) -> None:
 
 @contextmanager
 def told_of(path: Path) -> Iterator[None]:
-    """Name the station's file in every line of what is wrong with it.
+    """Name the station's file in every line of what is wrong with it, or with what it asks for.
 
     Raises:
         StationError: As raised within, as `file: key: reason`.
     """
     try:
         yield
+    except NoRuntimeError as error:
+        raise StationError(f'{path}: engine.kind: {error}, or choose "onnxruntime"') from error
     except StationError as error:
         lines = [f"{path}: {line}" for line in str(error).splitlines()]
         raise StationError("\n".join(lines)) from error

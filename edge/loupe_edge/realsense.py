@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ import numpy as np
 
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
+from loupe_edge.camera_settings import Stream
 from loupe_edge.errors import CameraError, RecordingError, StationError
 from loupe_models.frame import TimeDomain
 
@@ -104,16 +107,34 @@ def rgb_from_depth(recording: Path) -> Transform:
     Raises:
         RecordingError: It cannot be played, or does not say.
     """
+    with _profiles(recording) as profiles:
+        return to_transform(profiles["depth"].get_extrinsics_to(profiles["rgb"]))
+
+
+def stream_size_wh(recording: Path, stream: Stream) -> tuple[int, int]:
+    """Read from a recording how wide and high the images of a stream are, pixels.
+
+    Raises:
+        RecordingError: It cannot be played, or does not say.
+    """
+    with _profiles(recording) as profiles:
+        profile = profiles[stream].as_video_stream_profile()
+        return profile.width(), profile.height()
+
+
+@contextmanager
+def _profiles(recording: Path) -> Iterator[Mapping[Stream, SdkObject]]:
+    """Give what a recording says of its streams, while the SDK holds it."""
     sdk = load_sdk()
+    names: dict[SdkObject, Stream] = {sdk.stream.color: "rgb", sdk.stream.depth: "depth"}
     try:
         device = sdk.context().load_device(str(recording))
-        profiles = {
-            profile.stream_type(): profile
+        yield {
+            names[profile.stream_type()]: profile
             for sensor in device.query_sensors()
             for profile in sensor.get_stream_profiles()
+            if profile.stream_type() in names
         }
-        depth, rgb = profiles[sdk.stream.depth], profiles[sdk.stream.color]
-        return to_transform(depth.get_extrinsics_to(rgb))
     except (RuntimeError, KeyError) as error:
         raise RecordingError(
             f"{recording}: does not say how its streams lie ({error}); record it again"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from loupe_calibration.errors import FaultError
 from loupe_edge.errors import RecordingError, StationError
 from loupe_edge.labels import belt_path
+from loupe_edge.places import told_of
 from loupe_edge.publisher import ZmqPublisher
 from loupe_edge.replay import at_station, replay, station_for
 from loupe_edge.station import Station, load_station
@@ -43,19 +45,22 @@ def replayed(request: Request) -> Generator[Verdict, None, None]:
         FaultError: Nobody subscribed in time, the camera failed, or the bundle is not proved.
     """
     settings = station_of(request)
-    if request.endpoint is None:
-        yield from replay(settings, real_time=request.is_real_time)
-        return
-    publisher = ZmqPublisher(request.endpoint)
-    try:
-        if not publisher.wait_for_subscriber(SUBSCRIBER_TIMEOUT_S):
-            raise FaultError(
-                f"nobody subscribed to {request.endpoint} within {SUBSCRIBER_TIMEOUT_S:.0f} s: "
-                f"start `loupe-edge listen {request.endpoint}` first, or leave --publish out"
-            )
+    publisher: ZmqPublisher | None = None
+    with ExitStack() as stack:
+        if request.station is not None:
+            stack.enter_context(told_of(request.station))
+        if request.endpoint is not None:
+            publisher = stack.enter_context(closing(ZmqPublisher(request.endpoint)))
+            _wait_for_subscriber(publisher, request.endpoint)
         yield from replay(settings, real_time=request.is_real_time, publisher=publisher)
-    finally:
-        publisher.close()
+
+
+def _wait_for_subscriber(publisher: ZmqPublisher, endpoint: str) -> None:
+    if not publisher.wait_for_subscriber(SUBSCRIBER_TIMEOUT_S):
+        raise FaultError(
+            f"nobody subscribed to {endpoint} within {SUBSCRIBER_TIMEOUT_S:.0f} s: "
+            f"start `loupe-edge listen {endpoint}` first, or leave --publish out"
+        )
 
 
 def station_of(request: Request) -> Station:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loupe_edge.camera_settings import CameraSettings, Stream
-from loupe_edge.errors import StationError
+from loupe_edge.errors import RecordingError, StationError
 from loupe_edge.inspector import streams_needed
+from loupe_edge.labels import read_labels
+from loupe_edge.realsense import stream_size_wh
 from loupe_edge.station import Station
 from loupe_models.bundle import Bundle
 from loupe_models.gate import ByHeight, GateSpec
@@ -51,7 +53,8 @@ def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str
     removes_belt = any(step.step == "remove_belt" for step in contract.preprocess.steps)
     if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
         yield "belt: the gate or the preprocessing works by height above the belt"
-    yield from _region_problems(station.camera, gate)
+    whose = "the station's" if station.gate_of(mode) else "the bundle's"
+    yield from _region_problems(station.camera, gate, whose)
 
 
 def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
@@ -68,15 +71,32 @@ def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
     return needed
 
 
-def _region_problems(camera: CameraSettings, gate: GateSpec) -> list[str]:
-    """Hold the gate against a live camera's frame; a recording's is known once it plays."""
+def _region_problems(camera: CameraSettings, gate: GateSpec, whose: str) -> Iterator[str]:
     region = gate.region_px
-    if camera.serial is None or region is None:
-        return []
+    frame_wh = _frame_size_wh(camera) if region is not None else None
+    if region is None or frame_wh is None:
+        return
     right, bottom = region.x_px + region.width_px, region.y_px + region.height_px
-    if right <= camera.width_px and bottom <= camera.height_px:
-        return []
-    return [
-        f"gate.region_px: reaches to {right}x{bottom}, the camera's frame is "
-        f"{camera.width_px}x{camera.height_px}; give a region inside it"
-    ]
+    if right > frame_wh[0] or bottom > frame_wh[1]:
+        source = "camera" if camera.recording is None else "recording"
+        yield (
+            f"gate.region_px: {whose} gate {list(region)} reaches to {right}x{bottom}, the "
+            f"{source}'s frame is {frame_wh[0]}x{frame_wh[1]}; give a region inside it"
+        )
+
+
+def _frame_size_wh(camera: CameraSettings) -> tuple[int, int] | None:
+    """Give the size of the frames that the gate will see; None where it is not known yet.
+
+    A recording whose labels say where the parts are is not gated. What is wrong with a recording
+    is told where it is played.
+    """
+    if camera.recording is None:
+        return camera.width_px, camera.height_px
+    try:
+        labels = read_labels(camera.recording).by_frame.values()
+        if any(label.rect_px is not None for label in labels):
+            return None
+        return stream_size_wh(camera.recording, "rgb" if "rgb" in camera.streams else "depth")
+    except (RecordingError, StationError):
+        return None

@@ -216,6 +216,12 @@ def test_listen_stops_in_time(call: Call, tmp_path: Path) -> None:
         ("[journal]", '[record]\nfolder = "press-3.toml"\n[journal]', "record.folder: .* a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml/e"\n[journal]', "record.folder: .* made"),
         ("[journal]", "[engine]\nvariant = 'int8'\n[journal]", "engine.variant: "),
+        ("[journal]", "[gate]\nregion_px = [0, 0, 999, 9]\n[journal]", "gate.region_px: .*999x9"),
+        (
+            "[journal]",
+            "[engine]\nkind = 'tensorrt'\nvariant = 'fp32'\n[journal]",
+            r"engine.kind: TensorRT cannot .*doctor.*, or choose \"onnxruntime\"",
+        ),
     ],
 )
 def test_a_place_that_cannot_serve_is_told_as_file_key_reason(
@@ -270,6 +276,11 @@ def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -
         ("bench {bundle} --engine gpu", "--engine gpu: give onnxruntime, openvino, tensorrt"),
         ("bench {bundle} --variant int8", "--variant int8: give fp32, fp16"),
         ("bench {bundle} --front tpu", "--front tpu: give cpu, gpu"),
+        ("bench {bundle} --mode rgb --engine tensorrt", "or choose --engine onnxruntime"),
+        (
+            "bench {bundle} --recording {recording} --mode rgb --variant fp16",
+            "mode rgb has variants fp32, not 'fp16'",
+        ),
         ("bench {bundle} --front gpu", "choose --engine tensorrt, or --front cpu"),
         ("inspect {bundle} {missing} --out {out}", "missing"),
         ("inspect {bundle} {text} --out {out}", "text.png"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from loupe_calibration.transform import Transform
 from loupe_edge.errors import StationError
+from loupe_edge.labels import label_lines, labels_path
 from loupe_edge.station import Station, load_station
 from loupe_edge.station_fit import check_fit
 from loupe_models.bundle import Bundle
+from loupe_models.frame import Label, Rect
 
 LEAST = """
 station = "line-1"
@@ -195,8 +199,29 @@ def test_a_region_beyond_a_live_cameras_frame_is_refused(
     camera = {"serial": "1", "width_px": 640, "height_px": 480}
     check_fit(make_station(camera=camera, gate={"region_px": (540, 380, 100, 100)}), tiny_bundle)
     beyond = make_station(camera=camera, gate={"region_px": (541, 380, 100, 100)})
-    with pytest.raises(StationError, match=r"gate\.region_px: reaches to 641x480"):
+    with pytest.raises(
+        StationError,
+        match=r"gate\.region_px: the station's gate \[.* reaches to 641x480, .* 640x480",
+    ):
         check_fit(beyond, tiny_bundle)
+
+
+def test_a_bundles_gate_beyond_a_recordings_frame_is_refused(
+    tiny_bundle: Bundle, make_station: Callable[..., Station], tiny_recording: Path, tmp_path: Path
+) -> None:
+    recording = Path(shutil.copy(tiny_recording, tmp_path / "part.db3"))
+    contract = tiny_bundle.mode("rgb")
+    gate = contract.gate.model_copy(update={"region_px": Rect(0, 0, 97, 80)})
+    modes = {"rgb": contract.model_copy(update={"gate": gate})}
+    wide = replace(tiny_bundle, manifest=tiny_bundle.manifest.model_copy(update={"modes": modes}))
+    station = make_station(camera={"recording": recording})
+    check_fit(station, tiny_bundle)
+    says = r"the bundle's gate \[0, 0, 97, 80\] reaches to 97x80, the recording's frame is 96x80"
+    with pytest.raises(StationError, match=says):
+        check_fit(station, wide)
+    where = label_lines([(0, 0, Label(rect_px=Rect(0, 0, 9, 9)))])
+    labels_path(recording).write_text(where, encoding="utf-8")
+    check_fit(station, wide)  # the labels say where to look
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:*", "tcp://[::1]:5555", "ipc:///run/loupe/v"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from loupe_calibration.errors import BadInputError
 from loupe_edge.engine_settings import (
     REFERENCE,
     TYPED_VARIANT,
@@ -14,6 +13,7 @@ from loupe_edge.engine_settings import (
 )
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.engines.tensors import passed
+from loupe_edge.errors import NoRuntimeError
 from loupe_edge.protocols import Engine, Proof
 from loupe_models.bundle import Bundle
 
@@ -37,7 +37,8 @@ def open_engine(
     Raises:
         BundleError: The bundle lacks the mode or the variant.
         EngineError: The runtime refuses the graph, or the device the kernels.
-        BadInputError: The runtime is not installed, or the plans' folder cannot be used.
+        NoRuntimeError: The runtime is not installed.
+        BadInputError: NVRTC is not installed, or the plans' folder cannot be used.
         LoupeError: As the proof raises; the engine is closed then.
     """
     return OPENERS[settings.kind](bundle, mode, settings, proof)
@@ -47,14 +48,13 @@ def require_tensorrt() -> None:
     """Ask for what TensorRT's engine imports, before anything else is tried.
 
     Raises:
-        BadInputError: It is not installed.
+        NoRuntimeError: It is not installed.
     """
     try:
         from loupe_edge.engines.tensorrt import opening  # noqa: F401
     except ImportError as error:
-        raise BadInputError(
-            f"TensorRT cannot be used here ({error}); `loupe-edge doctor` says what to do, or "
-            f'choose [engine] kind = "onnxruntime"'
+        raise NoRuntimeError(
+            f"TensorRT cannot be used here ({error}); `loupe-edge doctor` says what to do"
         ) from error
 
 
@@ -72,9 +72,8 @@ def _open_openvino(
     try:
         from loupe_edge.engines.openvino import OpenVinoEngine
     except ImportError as error:
-        raise BadInputError(
-            f"OpenVINO cannot be used here ({error}): `pip install 'loupe[openvino]'`, or choose "
-            f'[engine] kind = "onnxruntime"'
+        raise NoRuntimeError(
+            f"OpenVINO cannot be used here ({error}); `pip install 'loupe[openvino]'`"
         ) from error
     contract, graph = bundle.mode(mode), bundle.variant(mode, settings.variant)
     engine = OpenVinoEngine(
@@ -91,11 +90,9 @@ def _open_tensorrt(
     bundle: Bundle, mode: str, settings: EngineSettings, proof: Proof | None
 ) -> Engine:
     require_tensorrt()
-    from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
     from loupe_edge.engines.tensorrt.opening import open_planned
 
-    cache = PlanCache(settings.cache or default_cache())
-    return open_planned(bundle, mode, settings, cache, proof).engine
+    return open_planned(bundle, mode, settings, proof).engine
 
 
 OPENERS: Final[Mapping[EngineKind, Opener]] = {

@@ -58,7 +58,8 @@ OURS = {
     "last_error", "launch", "manifest", "mode", "name", "nbytes", "outputs", "plan", "pop",
     "pop_all", "preprocess", "result", "set", "shape", "split", "strip", "submit", "timing",
     "to_device", "to_host", "values", "digest", "files", "info", "warning", "load", "making",
-    "keep_timing", "itemsize", "memory", "reshape", "view", "front", "kernels", "variant",
+    "keep_timing", "itemsize", "memory", "reshape", "view", "front", "kernels", "variant", "place",
+    "cache",
 }  # fmt: skip
 
 

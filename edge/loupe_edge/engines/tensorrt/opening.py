@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from loupe_edge.cuda.context import gpu_arch
 from loupe_edge.cuda.kernels import cached_cubin
 from loupe_edge.engine_settings import EngineSettings
-from loupe_edge.engines.tensorrt.building import FLAGS, build_plan
-from loupe_edge.engines.tensorrt.cache import PlanCache
+from loupe_edge.engines.tensorrt.building import FLAGS, Built, build_plan
+from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
 from loupe_edge.engines.tensorrt.device import device_key
 from loupe_edge.engines.tensorrt.engine import TensorRtEngine
 from loupe_edge.engines.tensorrt.key import PlanKey
@@ -28,28 +29,25 @@ class Planned:
     """An engine, and where its plan comes from.
 
     Attributes:
+        place: Folder of the plan, where it is kept.
         built_s: Seconds that the build took; None where the plan was there already.
     """
 
     engine: TensorRtEngine
-    key: PlanKey
+    place: Path
     built_s: float | None
 
 
 def open_planned(
-    bundle: Bundle,
-    mode: str,
-    settings: EngineSettings,
-    cache: PlanCache,
-    proof: Proof | None,
+    bundle: Bundle, mode: str, settings: EngineSettings, proof: Proof | None
 ) -> Planned:
     """Open the engine of one graph, and build its plan first where none is kept.
 
     Args:
         bundle: Verified.
         mode: One of those it serves.
-        settings: Which of the mode's graphs, and whether the GPU prepares its tensors.
-        cache: Where plans are kept.
+        settings: Which of the mode's graphs, where plans are kept, and whether the GPU prepares
+            the tensors.
         proof: Called once with the engine, whose plan, where it is new, is kept after it; without
             one a new plan is not kept.
 
@@ -62,19 +60,17 @@ def open_planned(
         LoupeError: As the proof raises; the engine is closed then.
     """
     graph = bundle.variant(mode, settings.variant)
+    cache = PlanCache(settings.cache or default_cache())
     key = PlanKey(bundle.manifest.files[graph.name], device_key(), FLAGS)
     kernels = cached_cubin(gpu_arch(), cache.kernels) if settings.front == "gpu" else None
     engine = _kept(bundle, mode, cache, key, kernels)
     if engine is not None:
-        return Planned(passed(engine, proof), key, None)
+        return Planned(passed(engine, proof), cache.place(key), None)
     with cache.making(key) as keep:
         engine = _kept(bundle, mode, cache, key, kernels)  # another process may have built it
         if engine is not None:
-            return Planned(passed(engine, proof), key, None)
-        began = time.monotonic()
-        with progress(f"building {graph.name}") as report:
-            built = build_plan(graph, cache.timing(key.device), report)
-        took_s = time.monotonic() - began
+            return Planned(passed(engine, proof), cache.place(key), None)
+        built, took_s = _build(graph, cache.timing(key.device))
 
         def prove_and_keep(engine: Engine) -> None:
             if proof is not None:
@@ -84,7 +80,7 @@ def open_planned(
 
         engine = passed(_opened(bundle, mode, built.plan, kernels), prove_and_keep)
     log.info("%s: built in %.0f s for %s", graph.name, took_s, key.digest)
-    return Planned(engine, key, took_s)
+    return Planned(engine, cache.place(key), took_s)
 
 
 def _kept(
@@ -98,6 +94,14 @@ def _kept(
     except PlanError as error:
         log.warning("the plan that is kept as %s is built again: %s", key.digest, error)
         return None
+
+
+def _build(graph: Path, timing: bytes) -> tuple[Built, float]:
+    """Build a plan, and say how many seconds it took."""
+    began = time.monotonic()
+    with progress(f"building {graph.name}") as report:
+        built = build_plan(graph, timing, report)
+    return built, time.monotonic() - began
 
 
 def _opened(bundle: Bundle, mode: str, plan: bytes, kernels: bytes | None) -> TensorRtEngine:
