@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.coreset import select_coreset
+from loupe_trainer.methods.cmdiad.search import NearestRow
 from loupe_trainer.progress import SilentProgress
 
 SIDE, N_CHANNELS, N_PATCHES = 56, 768, 56 * 56
@@ -151,12 +152,12 @@ class _BareBank(nn.Module):
 
     def __init__(self, features: Tensor, n_dimensions: int | None) -> None:
         super().__init__()
-        few = MemoryBank(features[: 4 * N_CHANNELS], n_dimensions).state_dict()
-        table = few["search.table"]
-        n_times = -(-len(features) // len(table))
-        few["search.table"] = table.repeat(n_times, 1)[: len(features)].contiguous()
-        few["neighbours"] = torch.zeros(len(features), 2, dtype=torch.int64)
-        self.bank = MemoryBank.from_state(few)
+        self.bank = MemoryBank(features[: 4 * N_CHANNELS], n_dimensions)
+        few = self.bank.search
+        n_times = -(-len(features) // few.n_rows)
+        table = few.table.repeat(n_times, 1)[: len(features)].contiguous()
+        self.bank.search = NearestRow(table, few.unit)
+        self.bank.neighbours = torch.zeros(len(features), 2, dtype=torch.int64)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = self.bank(tokens)

@@ -171,13 +171,6 @@ def test_nan_in_a_token_comes_out_as_nan() -> None:
     assert bool(torch.isnan(score))
 
 
-def test_a_bank_comes_back_from_its_state() -> None:
-    bank, tokens = MemoryBank(patches(100), 24), as_tokens(patches(36, seed=1))
-    again = MemoryBank.from_state(bank.state_dict())
-    for one, other in zip(bank(tokens), again(tokens), strict=True):
-        assert torch.equal(one, other)
-
-
 def test_banks_that_cannot_measure_are_refused() -> None:
     with pytest.raises(DataError, match="hardly differ"):
         MemoryBank(torch.full((50, 8), 3.0))

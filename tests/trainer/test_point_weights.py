@@ -1,4 +1,4 @@
-"""The authors' checkpoint, laid out as it is downloaded, and our own file."""
+"""The authors' checkpoint, laid out as it is downloaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ from loupe_trainer.cli import app
 from loupe_trainer.encoders import point_weights
 from loupe_trainer.encoders.point_mae import PointMae
 from loupe_trainer.encoders.point_shape import PointShape
-from loupe_trainer.encoders.point_weights import (
-    load_point_mae,
-    open_point_mae,
-    read_point_mae,
-    save_point_mae,
-)
+from loupe_trainer.encoders.point_weights import open_point_mae, read_point_mae
 from loupe_trainer.errors import WeightsError
 
 SMALL = PointShape(depth=4, width=24, n_heads=3, taps=(1, 3), hidden=8, local=16)
@@ -146,18 +141,6 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     torch.save(checkpoint, tmp_path / "pretrain.pth")
     with pytest.raises(WeightsError, match="never loaded here"):
         read_point_mae(tmp_path / "pretrain.pth", shape=SMALL)
-
-
-def test_our_own_file_keeps_sizes_and_weights(tmp_path: Path) -> None:
-    network = random_mae(SMALL.model_copy(update={"norm": "frame", "unit_m": 0.02}))
-    save_point_mae(tmp_path / "tiny", network)
-    read = load_point_mae(tmp_path / "tiny")
-    assert read.shape == network.shape
-    assert_same(read, network)
-    (tmp_path / "cut").write_bytes((tmp_path / "tiny").read_bytes()[:-9])
-    for name in ("cut", "missing"):
-        with pytest.raises(WeightsError, match=name):
-            load_point_mae(tmp_path / name)
 
 
 def test_the_command_line_says_where_to_fetch_it() -> None:

@@ -12,9 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from loupe_models.manifest import Backbone
 from loupe_trainer.encoders.vit import Vit
-from loupe_trainer.encoders.vit_file import load_vit, save_vit
 from loupe_trainer.encoders.vit_tiny import (
     TinyVitConfig,
     draw_views,
@@ -23,7 +21,7 @@ from loupe_trainer.encoders.vit_tiny import (
     tiny_vit,
     train_tiny_vit,
 )
-from loupe_trainer.errors import RunError, WeightsError
+from loupe_trainer.errors import RunError
 from loupe_trainer.progress import Progress, SilentProgress, Task
 from loupe_trainer.teachers.textures import draw_texture
 
@@ -152,23 +150,3 @@ def test_training_makes_marks_stand_out(
 
     untrained = tiny_vit(config).eval()
     assert contrast(train(pictures, tmp_path / "c", config)) > 1.2 * contrast(untrained)
-
-
-def test_a_file_gives_back_the_network(tmp_path: Path) -> None:
-    vit = tiny_vit(SMALL).eval()
-    vit.origin = Backbone(name="n", licence="MIT", sha256="0" * 64)
-    save_vit(tmp_path / "vit", vit)
-    read = load_vit(tmp_path / "vit")
-    assert (read.spec, read.origin) == (vit.spec, vit.origin)
-    picture = torch.rand(1, 3, 64, 96) * 255
-    assert torch.equal(read(picture), vit(picture))
-
-
-def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "vit"
-    with pytest.raises(WeightsError, match="not a whole vision transformer"):
-        load_vit(file)
-    save_vit(file, tiny_vit(SMALL))
-    file.write_bytes(file.read_bytes()[:-8])
-    with pytest.raises(WeightsError, match="not a whole vision transformer"):
-        load_vit(file)

@@ -1,4 +1,4 @@
-"""Point-MAE's weights: the published checkpoint, and our own file of a trained one."""
+"""Point-MAE's weights, from the published checkpoint."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from loupe_models.atomic import write_bytes
 from loupe_models.bundle import file_sha256
 from loupe_models.manifest import Backbone
 from loupe_trainer.encoders.point_encoder import GRID_HW, N_CENTRES, SIDE, PointEncoder
@@ -26,7 +22,6 @@ PUBLISHED_SHAPE: Final = PointShape()
 FILE: Final = "pretrain.pth"
 URL: Final = f"https://github.com/Pang-Yatian/Point-MAE/releases/download/main/{FILE}"
 PREFIX: Final = "MAE_encoder."
-METADATA_KEY: Final = "loupe_point_mae"
 
 
 def read_point_mae(
@@ -81,35 +76,6 @@ def open_point_mae(
 def fetch_point_mae(place: Path | None = None) -> str:
     """Say what to fetch, from where, and where to put it."""
     return f"fetch {URL} (its authors publish no hash) to {place or PLACE / FILE}"
-
-
-def save_point_mae(path: Path, network: PointMae) -> None:
-    """Write a trained encoder, whole or not at all."""
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
-    write_bytes(path, save(tensors, {METADATA_KEY: network.shape.model_dump_json()}))
-
-
-def load_point_mae(path: Path) -> PointMae:
-    """Read what `save_point_mae` wrote.
-
-    Raises:
-        WeightsError: Missing, damaged, or something else.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            told = (file.metadata() or {}).get(METADATA_KEY)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path}: not a whole {WHAT} ({reason}); train it anew") from error
-    if told is None:
-        raise WeightsError(f"{path}: not a {WHAT} trained here; train one anew")
-    try:
-        network = PointMae(PointShape.model_validate_json(told))
-    except ValidationError as error:
-        raise WeightsError(f"{path}: {WHAT} of unknown sizes ({error}); train it anew") from error
-    fill(network, tensors, path, WHAT)
-    return network.eval()
 
 
 def _encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ PatchCore's bank (arXiv 2106.08265) with the normalisation and the re-weighting 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 import torch
@@ -61,36 +60,16 @@ class MemoryBank(KeepsFloat32):
         Raises:
             DataError: No or constant features, some not finite, or too many dimensions asked for.
         """
-        normal = _Normal(features, n_dimensions, deviation)
-        table, unit = make_table(normal.rows)
-        self._hold(
-            {
-                "centre": normal.centre,
-                "deviation": normal.deviation,
-                "axes": normal.axes,
-                "search.table": table,
-                "search.unit": unit,
-                "neighbours": _neighbours(normal.rows),
-            },
-            n_shortlist,
-        )
-
-    @classmethod
-    def from_state(
-        cls, state: Mapping[str, Tensor], n_shortlist: int = DEFAULT_SHORTLIST
-    ) -> MemoryBank:
-        """Bring back a bank of any size from its `state_dict()`."""
-        bank = cls.__new__(cls)
-        bank._hold(state, n_shortlist)
-        return bank
-
-    def _hold(self, state: Mapping[str, Tensor], n_shortlist: int) -> None:
         super().__init__()
-        self.n_channels = len(state["centre"])
-        self.is_projected = state["axes"].numel() > 0
-        self.search = NearestRow(state["search.table"], state["search.unit"], n_shortlist)
-        for name in ("centre", "deviation", "axes", "neighbours"):
-            self.register_buffer(name, state[name])
+        normal = _Normal(features, n_dimensions, deviation)
+        self.n_channels = features.shape[1]
+        self.is_projected = n_dimensions is not None
+        table, unit = make_table(normal.rows)
+        self.search = NearestRow(table, unit, n_shortlist)
+        self.register_buffer("centre", normal.centre)
+        self.register_buffer("deviation", normal.deviation)
+        self.register_buffer("axes", normal.axes)
+        self.register_buffer("neighbours", _neighbours(normal.rows))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Measure the patches of one frame.
