@@ -22,9 +22,9 @@ class SharedMemory:
 
     Args:
         n_bytes: At least one.
-        is_mapped: Only where host and device share one memory. The GPU does not cache what is
-            mapped (NVIDIA, CUDA for Tegra, "Memory Selection"), so that it suits what is read or
-            written once a frame, and not what kernels look at over and over.
+        is_mapped: Only where host and device share one memory. A Jetson's GPU is reported not to
+            cache what is mapped (not measured by us), so that it suits what is read or written
+            once a frame, and not what kernels look at over and over.
 
     Attributes:
         address: What the device calls it.
