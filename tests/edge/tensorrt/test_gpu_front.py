@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from every_step import Sharpen
 
 from loupe_edge.assembly import open_service
 from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
-from loupe_edge.errors import EngineError, EngineLostError, ProofError
+from loupe_edge.errors import EngineError, EngineLostError, ProofError, StationError
 from loupe_edge.fakes import ListCamera
 from loupe_edge.publisher import ListPublisher
 from loupe_edge.replay import replay
@@ -83,9 +85,8 @@ def test_no_other_thread_is_served(
 ) -> None:
     settings = EngineSettings(kind="tensorrt", cache=tmp_path, front="gpu")
     engine = open_engine(typed_bundle, "rgb", settings)
-    prepare = engine.preprocess
     frame, spec = make_frame(), typed_bundle.mode("rgb").preprocess
-    (told,) = refused_elsewhere(lambda: prepare(frame, Rect(0, 0, 96, 80), spec, None))
+    (told,) = refused_elsewhere(lambda: engine.preprocess(frame, Rect(0, 0, 96, 80), spec, None))
     assert "only in the thread that opened it" in told
     engine.close()
 
@@ -143,3 +144,17 @@ def test_check_says_who_prepares(check: Callable[[str], Any], tmp_path: Path) ->
     assert told.status == 0, told.err
     assert "rgb fp16, tensorrt, preprocessing on the GPU" in told.out
     assert (tmp_path / "plans" / "kernels").is_dir()
+
+
+def test_a_step_that_no_kernel_does_is_refused_before_a_plan_is_built(
+    nvidia_kernels: Any, typed_bundle: Bundle, tmp_path: Path
+) -> None:
+    contract = typed_bundle.mode("rgb")
+    steps = contract.preprocess.model_copy(update={"steps": (Sharpen(),)})
+    modes = {"rgb": contract.model_copy(update={"preprocess": steps})}
+    manifest = typed_bundle.manifest.model_copy(update={"modes": modes})
+    bundle = replace(typed_bundle, manifest=manifest)
+    settings = EngineSettings(kind="tensorrt", cache=tmp_path, front="gpu")
+    with pytest.raises(StationError, match="step 'sharpen'"):
+        open_engine(bundle, "rgb", settings)
+    assert nvidia_kernels.build.n_builds == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loupe_trainer.backbones import hugging_face, squeezenet, wide_resnet
+from loupe_trainer.backbones import hugging_face, mobilenet, squeezenet, wide_resnet
 from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.errors import RecipeError
 
@@ -31,6 +31,10 @@ BACKBONES: Mapping[str, BackboneKind] = {
     "squeezenet": BackboneKind(
         "SqueezeNet 1.1, torchvision's .pth or an npz of the Caffe weights",
         squeezenet.load_squeezenet, squeezenet.fetch_squeezenet,
+    ),
+    "mobilenet": BackboneKind(
+        "MobileNet 1.0, an npz of Keras' weights",
+        mobilenet.load_mobilenet, mobilenet.fetch_mobilenet,
     ),
     "wide_resnet101_2": BackboneKind(
         "WideResNet-101-2, torchvision's .pth; what the paper distils",

@@ -6,17 +6,15 @@ network, and see pictures normalised differently.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_trainer.backbones.base import Backbone
-from loupe_trainer.errors import WeightsError
+from loupe_trainer.backbones.npz_file import read_arrays
 from loupe_trainer.published_weights import PublishedFile, Whose, fetch, tell_whose
 from loupe_trainer.teachers.normalise import ImageNetNormalise
 from loupe_trainer.torch_file import fill, read_state_dict
@@ -141,16 +139,11 @@ def fetch_squeezenet(place: Path | None = None) -> str:
 
 def _read_npz(weights: Path) -> dict[str, Tensor]:
     """Read float16 arrays in OIHW order under Caffe's layer names."""
-    try:
-        with np.load(weights, allow_pickle=False) as arrays:
-            return {
-                _npz_key(name): torch.from_numpy(arrays[name].astype(np.float32))
-                for name in arrays.files
-                if not name.startswith("conv10.")  # the classifier
-            }
-    except (ValueError, RuntimeError, zipfile.BadZipFile, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{weights}: not {WHAT}'s weights ({reason})") from error
+    return {
+        _npz_key(name): torch.from_numpy(array)
+        for name, array in read_arrays(weights, WHAT).items()
+        if not name.startswith("conv10.")  # the classifier
+    }
 
 
 def _npz_key(name: str) -> str:

@@ -38,7 +38,7 @@ class PretrainConfig(Checked):
         batch: Pictures a step in distillation, patches a step in self-supervision.
     """
 
-    backbone: Literal["hugging_face", "squeezenet", "wide_resnet101_2"] | None = None
+    backbone: Literal["hugging_face", "mobilenet", "squeezenet", "wide_resnet101_2"] | None = None
     backbone_weights: Path | None = None
     licence: str | None = Field(default=None, min_length=1)
     corpus: Path | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loupe_edge.cuda.context import gpu_arch
 from loupe_edge.cuda.kernels import cached_cubin
+from loupe_edge.cuda.layout import refuse_unknown
 from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines.tensorrt.building import FLAGS, Built, build_plan
 from loupe_edge.engines.tensorrt.cache import PlanCache, default_cache
@@ -55,11 +56,14 @@ def open_planned(
         BundleError: The bundle lacks the mode or the variant.
         EngineError: There is no GPU, TensorRT refuses the graph, the plan does not run, or the
             kernels do not compile or load.
-        StationError: The GPU is to prepare the tensors, and NVRTC is not installed.
+        StationError: The GPU is to prepare the tensors, and NVRTC is not installed, or no kernel
+            does one of the bundle's steps.
         PlanCacheError: A plan must be built, and cannot be kept.
         LoupeError: As the proof raises; the engine is closed then.
     """
     graph = bundle.variant(mode, settings.variant)
+    if settings.front == "gpu":
+        refuse_unknown(bundle.mode(mode).preprocess)
     cache = PlanCache(settings.cache or default_cache())
     key = PlanKey(bundle.manifest.files[graph.name], device_key(), FLAGS)
     kernels = cached_cubin(gpu_arch(), cache.kernels) if settings.front == "gpu" else None
