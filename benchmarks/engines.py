@@ -27,21 +27,18 @@ from harness import Budget, finish, paired_ratio, take_turns
 from openvino import properties
 from openvino.properties import hint
 from peer import PeerEfficientAd, random_networks
+from start_engine import THREADS, open_engine
 
-from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
-from loupe_edge.engines.openvino import OpenVinoEngine
 from loupe_edge.inspector import Inspector
-from loupe_edge.protocols import Engine
 from loupe_models.bundle import Bundle
 from loupe_models.frame import CameraTime, Frame
 from loupe_trainer.export import export_onnx
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
 
-SIDE_PX, THREADS, SEED = 256, 2, 0
+SIDE_PX, SEED = 256, 0
 N_ROUNDS, N_WARM_UP = 30, 3
-REST_S = (
-    0.1  # ONNX Runtime's threads, left as they come, spin on for a while and slow the next side
-)
+# ONNX Runtime's threads, left as they come, spin on for a while and slow the next side.
+REST_S = 0.1
 GFLOP = 75.9
 LIMITS = {"onnxruntime fp32": 1.03, "openvino bf16": 1.0}
 
@@ -105,14 +102,6 @@ def make_ours(folder: Path) -> Bundle:
 
 
 KINDS = ("onnxruntime fp32", "openvino fp32", "openvino bf16")
-
-
-def open_engine(graph: Path, kind: str) -> Engine:
-    """Open one of Loupe's engines on our graph."""
-    inputs, outputs = stand_in.INPUTS["rgb"], stand_in.OUTPUTS
-    if kind == "onnxruntime fp32":
-        return OnnxRuntimeEngine(graph, inputs, outputs, THREADS)
-    return OpenVinoEngine(graph, inputs, outputs, THREADS, half=kind == "openvino bf16")
 
 
 def open_sides(peer_file: Path, bundle: Bundle) -> dict[str, Callable[[], object]]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loupe_edge.protocols import Engine
 
 BEGAN = time.perf_counter()
-PAGE_BYTES = 4096
+THREADS = 2
 
 
 def main() -> int:
@@ -18,23 +22,28 @@ def main() -> int:
     import numpy as np
     import stand_in
 
-    from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
-    from loupe_edge.protocols import Engine
+    from loupe_edge.machine import resident_bytes
 
-    graph, kind = Path(sys.argv[1]), sys.argv[2]
-    inputs, outputs = stand_in.INPUTS["rgb"], stand_in.OUTPUTS
-    engine: Engine
-    if kind == "onnxruntime fp32":
-        engine = OnnxRuntimeEngine(graph, inputs, outputs)
-    else:
-        from loupe_edge.engines.openvino import OpenVinoEngine
-
-        engine = OpenVinoEngine(graph, inputs, outputs, 2, half=kind.endswith("bf16"))
-    engine.infer({"rgb": np.zeros(inputs[0].shape, np.uint8)})
+    engine = open_engine(Path(sys.argv[1]), sys.argv[2])
+    (spec,) = stand_in.INPUTS["rgb"]
+    engine.infer({spec.name: np.zeros(spec.shape, spec.dtype)})
     seconds = time.perf_counter() - BEGAN
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    sys.stdout.write(f"{seconds:.2f} {pages * PAGE_BYTES / 1e6:.0f}\n")
+    sys.stdout.write(f"{seconds:.2f} {resident_bytes() / 1e6:.0f}\n")
     return 0
+
+
+def open_engine(graph: Path, kind: str) -> Engine:
+    """Open one of Loupe's engines on a graph of colour; imports no other's runtime."""
+    import stand_in
+
+    if kind == "onnxruntime fp32":
+        from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(graph, stand_in.INPUTS["rgb"], stand_in.OUTPUTS, THREADS)
+    from loupe_edge.engines.openvino import OpenVinoEngine
+
+    half = kind == "openvino bf16"
+    return OpenVinoEngine(graph, stand_in.INPUTS["rgb"], stand_in.OUTPUTS, THREADS, half=half)
 
 
 if __name__ == "__main__":
