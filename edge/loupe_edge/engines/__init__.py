@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from loupe_edge.engine_settings import (
-    REFERENCE,
-    TYPED_VARIANT,
-    EngineKind,
-    EngineSettings,
-)
+from loupe_edge.engine_settings import REFERENCE, TYPED_VARIANT, EngineKind, EngineSettings
 from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.engines.tensors import passed
 from loupe_edge.errors import NoRuntimeError

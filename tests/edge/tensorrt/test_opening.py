@@ -19,7 +19,7 @@ from loupe_edge.assembly import open_service
 from loupe_edge.build import build_plans
 from loupe_edge.engine_settings import EngineSettings
 from loupe_edge.engines import open_engine
-from loupe_edge.errors import EngineError, EngineLostError, PlanCacheError, ProofError
+from loupe_edge.errors import EngineError, EngineLostError, PlanCacheError, ProofError, StationError
 from loupe_edge.fakes import ListCamera
 from loupe_edge.proof import WARM_UPS
 from loupe_edge.proved import open_proved
@@ -106,6 +106,19 @@ def test_a_plan_that_nobody_proved_is_not_kept(
     open_engine(typed_bundle, "rgb", EngineSettings(kind="tensorrt", cache=cache)).close()
     assert nvidia.build.n_builds == 1
     assert plans(cache) == []
+
+
+def test_a_compiler_that_is_missing_is_told_before_a_plan_is_built(
+    nvidia: Any, typed_bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> str:
+        raise StationError("libnvrtc is not here")
+
+    monkeypatch.setattr("loupe_edge.cuda.kernels.nvrtc_version", refuse)
+    settings = EngineSettings(kind="tensorrt", cache=cache, front="gpu")
+    with pytest.raises(StationError, match="libnvrtc"), open_proved(typed_bundle, "rgb", settings):
+        pass
+    assert nvidia.build.n_builds == 0
 
 
 def test_a_kept_plan_that_answers_wrongly_is_refused(

@@ -86,7 +86,7 @@ class TensorRtEngine:
     def preprocess(
         self, frame: Frame, region: Rect, spec: PreprocessSpec, belt: Transform | None
     ) -> Prepared:
-        """Make the graph's tensors, with kernels on the GPU, and bring them here.
+        """Make the graph's tensors: on the GPU where kernels were given, else as the host does.
 
         Raises:
             FrameError: As the numpy preprocessing, in the same words.
