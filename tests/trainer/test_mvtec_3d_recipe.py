@@ -290,3 +290,20 @@ def test_the_shipped_recipe_suits_every_category(repository: Path) -> None:
         promises[name] = recipe.threshold.promised(len(split.threshold))
     assert promises["peach"] == 0.1
     assert max(promises.values()) == 0.171
+
+
+def test_the_encoders_without_weights_that_the_recipe_names_learn_it_too(
+    typed: Typed, tmp_path: Path, repository: Path
+) -> None:
+    data, run = written(tmp_path / "data", ("rope",)), tmp_path / "run"
+    told = (repository / "trainer" / "recipes" / "mvtec_3d.toml").read_text()
+    named = re.findall(r"--set '(fit\.\w+=\{ kind = [^']*)'", told)
+    assert [name.partition("=")[0] for name in named] == ["fit.rgb", "fit.depth"]
+    words = [word for word in command(repository, data / "rope", run) if word != "--all"]
+    words += [word for setting in named for word in ("--set", setting)]
+    words += ["--set", 'modes=["rgbd"]', "--set", "fit.rgb.pretrain={ width = 0.1, steps = 5 }"]
+    status, said = typed(*words)
+    assert status == 0, said
+    manifest = load_bundle(run / "bundle").manifest
+    assert [tensor.name for tensor in manifest.modes["rgbd"].inputs] == ["rgb", "xyz", "valid"]
+    assert manifest.provenance.backbone is None

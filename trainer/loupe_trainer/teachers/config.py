@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -56,8 +56,9 @@ class PretrainConfig(Checked):
 
     @model_validator(mode="before")
     @classmethod
-    def _schedule_of_the_kind(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {**DISTILLATION, **given} if given.get("backbone") else given
+    def _schedule_of_the_kind(cls, given: object) -> object:
+        is_distilled = isinstance(given, dict) and given.get("backbone")
+        return {**DISTILLATION, **given} if is_distilled else given
 
     @model_validator(mode="after")
     def _weights_are_a_backbones(self) -> PretrainConfig:

@@ -201,8 +201,9 @@ class CmdiadConfig(_Strict):
         depth: What describes depth; `kind` is `point_mae` unless said.
         size_px: Side of the square input of both modalities, a multiple of 8; depth is described
             on a grid of a quarter of it.
-        border_px: So far from the edge of that input nothing is judged. A gate with clear strips
-            has the part wholly inside them; what shows there is its neighbour's corner.
+        border_px: So far from the edge of that input the map judges nothing, and nothing of the map
+            is fitted on it. A gate with clear strips has the part wholly inside them; what shows
+            there is its neighbour's corner.
         fusion_share: Of the parts for fitting, kept out of the banks and of distillation: what the
             fusion is fitted on must be new to both.
     """
