@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 
-class Blur(KeepsFloat32):
+class Blur(StaysFloat32):
     """A Gaussian over (B, 1, H, W), down and across, in float32.
 
     Args:
@@ -25,7 +25,6 @@ class Blur(KeepsFloat32):
     """
 
     kernel: Tensor
-    float32_buffers = ("kernel",)
 
     def __init__(self, sigma_px: float, reach_sigmas: float, *, has_zeros_around: bool) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from loupe_trainer.encoders.point_shape import Norm, PointShape
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import KeepsFloat32, StaysFloat32
 
 OVER_POINTS = (1, 2)  # axes of (B, G, M, C) that a frame's statistics go over
 
@@ -127,7 +127,7 @@ def _about_the_centre(made: dict[str, Tensor]) -> None:
     made["third_bias"], made["third_floor"] = made["third_bias"] - rest, -rest
 
 
-class _FrameNorm(KeepsFloat32):
+class _FrameNorm(StaysFloat32):
     """Batch normalisation with the statistics of the frame itself: all points of all its groups."""
 
     def __init__(self, plain: nn.BatchNorm1d) -> None:
@@ -138,7 +138,6 @@ class _FrameNorm(KeepsFloat32):
 
     scale: Tensor
     shift: Tensor
-    float32_buffers = ("scale", "shift")
 
     def forward(self, x: Tensor) -> Tensor:
         """Take (B, G, M, C) and give the same shape; statistics are float32."""

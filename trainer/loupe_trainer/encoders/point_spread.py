@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 SMOOTH_PX = 3
 
@@ -33,7 +33,7 @@ def cell_weights(n_px: int, n_cells: int) -> npt.NDArray[np.float64]:
     return np.asarray(cells @ smooth)
 
 
-class CellSpread(KeepsFloat32):
+class CellSpread(StaysFloat32):
     """The cheap form: weights of centres in cells, then one product with the features.
 
     A cell sees the pixels of its window. A centre's number is written as two digits, and a product
@@ -61,7 +61,6 @@ class CellSpread(KeepsFloat32):
     weight: Tensor
     high: Tensor
     low: Tensor
-    float32_buffers = ("weight", "high", "low")
 
     def forward(self, features: Tensor, nn_index: Tensor, nn_weight: Tensor) -> Tensor:
         """Take (B, G, C), (B, H*W, 3) and (B, H*W, 3); give (B, C, side, side) float32."""

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from loupe_trainer.encoders.float32_parts import Activation, Norm, attend
 from loupe_trainer.encoders.vit_spec import VitSpec
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 
-class Rotary(KeepsFloat32):
+class Rotary(StaysFloat32):
     """Turns pairs of channels of patch tokens by angles that grow with their place.
 
     Heo et al., *Rotary Position Embedding for Vision Transformer* (ECCV 2024), as DINOv3 has it:
@@ -26,7 +26,6 @@ class Rotary(KeepsFloat32):
 
     cosine: Tensor
     sine: Tensor
-    float32_buffers = ("cosine", "sine")
 
     def __init__(self, spec: VitSpec) -> None:
         super().__init__()

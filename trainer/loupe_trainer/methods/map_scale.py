@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from loupe_models.errors import ThresholdError
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 LOW_QUANTILE, HIGH_QUANTILE = 0.9, 0.995
 HIGH_VALUE = 0.1
@@ -19,12 +19,11 @@ MIN_RELATIVE_SPREAD = 1e-4
 MIN_SPREAD = 1e-12
 
 
-class MapScale(KeepsFloat32):
+class MapScale(StaysFloat32):
     """Take the 0.9 quantile of good pixels to 0 and the 0.995 quantile to 0.1."""
 
     low: Tensor
     high: Tensor
-    float32_buffers = ("low", "high")
 
     def __init__(self) -> None:
         super().__init__()

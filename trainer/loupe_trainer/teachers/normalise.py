@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD_RGB = (0.229, 0.224, 0.225)
 
 
-class Normalise(KeepsFloat32):
+class Normalise(StaysFloat32):
     """Take (B, 3, H, W) float pictures from 0..255 to zero mean and unit spread.
 
     Its constants, of pictures in 0..1, are buffers, so they go into the exported graph and not
@@ -22,7 +22,6 @@ class Normalise(KeepsFloat32):
 
     mean: Tensor
     std: Tensor
-    float32_buffers = ("mean", "std")
 
     def __init__(self, mean_rgb: Sequence[float], std_rgb: Sequence[float]) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from sklearn.linear_model import SGDOneClassSVM
 from torch import Tensor
 
 from loupe_trainer.errors import DataError
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 NU: Final = 0.5
 MAX_EPOCHS: Final = 1000
@@ -29,7 +29,7 @@ LEAST_VECTORS: Final = 2
 Vectors = npt.NDArray[np.floating[Any]]
 
 
-class LinearFusion(KeepsFloat32):
+class LinearFusion(StaysFloat32):
     """Adds what the banks say, each with its weight: their maps, or their scores.
 
     Weights are zero or more, and come to 1 when each counts in medians of its bank: where all banks
@@ -40,7 +40,6 @@ class LinearFusion(KeepsFloat32):
     """
 
     weights: Tensor
-    float32_buffers = ("weights",)
 
     def __init__(self, n_banks: int) -> None:
         super().__init__()

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from loupe_models.errors import ThresholdError
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 MIN_RELATIVE_SPREAD: Final = 1e-6
 Values = npt.NDArray[np.float32]
 
 
-class PublishedScore(KeepsFloat32):
+class PublishedScore(StaysFloat32):
     """Adds the banks' scores up, on the scale of map peaks, so that one threshold serves both.
 
     A score is the farthest patch's, re-weighted; the map is blurred. On good parts both spread by
@@ -29,7 +29,6 @@ class PublishedScore(KeepsFloat32):
 
     factor: Tensor
     offset: Tensor
-    float32_buffers = ("factor", "offset")
 
     def __init__(self, n_banks: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from loupe_trainer.planes import Blur, Continued, inner, inside_mask
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 
 SIGMA_PX: Final = 4.0
 REACH_SIGMAS: Final = 4.0  # what lies farther out weighs less than 1e-4 together
@@ -41,7 +41,7 @@ def reweight(distance: Tensor, to_neighbours: Tensor, n_channels: int) -> Tensor
     return (1 - torch.exp(own - largest) / total) * distance
 
 
-class DistanceMap(KeepsFloat32):
+class DistanceMap(StaysFloat32):
     """Bring patch distances to the network's input size: bilinear, then a Gaussian in float32.
 
     The published blur goes through a picture of 256 grey levels; this one does not. The border is
@@ -49,7 +49,6 @@ class DistanceMap(KeepsFloat32):
     """
 
     inside: Tensor
-    float32_buffers = ("inside",)
 
     def __init__(
         self, size_hw: tuple[int, int], sigma_px: float = SIGMA_PX, border_px: int = 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.efficientad.area import MAP_BORDER
 from loupe_trainer.methods.efficientad.pictures import Rgb
-from loupe_trainer.precision import KeepsFloat32
+from loupe_trainer.precision import StaysFloat32
 from loupe_trainer.teachers.pdn import STRIDE_PX
 
 # Half of it pays for the border that each tile's map lacks on either side, so that no stripe stays
@@ -20,7 +20,7 @@ from loupe_trainer.teachers.pdn import STRIDE_PX
 MIN_OVERLAP_PX = 64
 
 
-class Tiling(KeepsFloat32):
+class Tiling(StaysFloat32):
     """Takes a picture apart into square tiles, and the tiles' maps together to the picture's.
 
     Where tiles overlap, the map is their weighted mean: a tile's weight falls off linearly from
@@ -40,7 +40,6 @@ class Tiling(KeepsFloat32):
     columns: Tensor
     row_weights: Tensor
     column_weights: Tensor
-    float32_buffers = ("row_weights", "column_weights")
 
     def __init__(self, size_hw: tuple[int, int], tile_px: int) -> None:
         super().__init__()
