@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from loupe_models.checked import Checked
 
 Norm = Literal["running", "frame"]
 
 
-class PointShape(BaseModel):
+class PointShape(Checked):
     """What a Point-MAE's encoder is built from; the defaults are the published sizes.
 
     Attributes:
@@ -25,8 +27,6 @@ class PointShape(BaseModel):
         norm: `running` normalises the mini-PointNet with the statistics of its training, `frame`
             with those of the frame's own points (decisions/0009).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     depth: int = Field(default=12, ge=1, le=48)
     width: int = Field(default=384, ge=8, le=4096)

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from loupe_models.checked import Checked
 from loupe_models.preprocess import Tensors
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
 from loupe_trainer.encoders.float32_parts import Norm
@@ -32,15 +33,13 @@ DECODER_DEPTH = 2
 WEIGHT_DECAY = 0.0
 
 
-class PointTraining(BaseModel):
+class PointTraining(Checked):
     """The schedule of a tiny Point-MAE.
 
     Attributes:
         shape: The encoder's sizes.
         steps: Of `batch` frames each.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     shape: PointShape = TINY
     steps: int = Field(default=600, ge=1, le=1_000_000)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from loupe_models.checked import Checked
 from loupe_models.preprocess import Tensors
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
 from loupe_trainer.encoders.point_encoder import PointEncoder
@@ -23,15 +24,13 @@ from loupe_trainer.weights_hash import weights_sha256
 MIN_SPREAD = 1e-6
 
 
-class SurfaceTraining(BaseModel):
+class SurfaceTraining(Checked):
     """The schedule of the distillation.
 
     Attributes:
         width: Channels of the front's convolutions.
         steps: Of `batch` frames each.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     width: int = Field(default=64, ge=8, le=1024, multiple_of=2)
     steps: int = Field(default=600, ge=1, le=1_000_000)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from loupe_models.checked import Checked
 from loupe_trainer.teachers.normalise import IMAGENET_MEAN_RGB, IMAGENET_STD_RGB
 
 Channels = tuple[float, float, float]
@@ -15,7 +16,7 @@ MAX_SIDE_PX = 4096
 MAX_TOKENS = 16_384  # attention takes the square of them
 
 
-class VitSpec(BaseModel):
+class VitSpec(Checked):
     """A vision transformer for pictures of one size.
 
     Attributes:
@@ -33,8 +34,6 @@ class VitSpec(BaseModel):
         mean_rgb: Of the pictures that the weights were trained on, in 0..1.
         std_rgb: Likewise their spread.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     channels: int = Field(ge=8, le=8192, multiple_of=4)
     depth: int = Field(ge=1, le=128)

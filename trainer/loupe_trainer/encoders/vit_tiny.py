@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from loupe_models.checked import Checked
 from loupe_trainer.checkpoint import load_checkpoint, save_checkpoint
 from loupe_trainer.compute import DeviceName, open_device
 from loupe_trainer.encoders.vit import Vit, initialise
@@ -44,7 +45,7 @@ MARKED_BY: Final = 6.0  # mean change of a patch, in 0..255, from which a mark c
 COMPACTNESS_WEIGHT: Final = 0.1
 
 
-class TinyVitConfig(BaseModel):
+class TinyVitConfig(Checked):
     """How a tiny vision transformer learns.
 
     Attributes:
@@ -54,8 +55,6 @@ class TinyVitConfig(BaseModel):
         batch: Crops a step; each is seen three times.
         n_pictures: That crops are cut from, half of them good parts and half of them textures.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     channels: int = Field(default=128, ge=HEAD, le=768, multiple_of=HEAD)
     depth: int = Field(default=4, ge=1, le=24)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from loupe_models.checked import Checked
 from loupe_trainer.compute import DeviceName
 from loupe_trainer.methods.cmdiad.hallucination import Direction, Kind
 from loupe_trainer.published_weights import NOBODY_SAYS
@@ -22,11 +23,7 @@ LEARNING_RATES: Final[dict[Kind, dict[Direction, float]]] = {
 MAX_STEPS: Final = 1_000_000
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class VitConfig(_Strict):
+class VitConfig(Checked):
     """Colour, described by a transformer, as published.
 
     Attributes:
@@ -46,7 +43,7 @@ class VitConfig(_Strict):
     steps: int = Field(default=600, ge=1, le=MAX_STEPS)
 
 
-class PdnConfig(_Strict):
+class PdnConfig(Checked):
     """Colour, described by a patch description network.
 
     It is trained in a minute where no transformer's weights are at hand, and tells more than a
@@ -63,7 +60,7 @@ class PdnConfig(_Strict):
     pretrain: PretrainConfig = PretrainConfig(width=0.25, steps=500)
 
 
-class _OfDepth(_Strict):
+class _OfDepth(Checked):
     """What every description of depth is told.
 
     Attributes:
@@ -145,7 +142,7 @@ KINDS: Final[Mapping[str, Mapping[str, type[BaseModel]]]] = {
 }
 
 
-class DistillationConfig(_Strict):
+class DistillationConfig(Checked):
     """How one modality learns to speak for the other; the defaults are the paper's schedule.
 
     Attributes:
@@ -180,7 +177,7 @@ class DistillationConfig(_Strict):
         return LEARNING_RATES[self.kind][direction] if self.lr is None else self.lr
 
 
-class BankConfig(_Strict):
+class BankConfig(Checked):
     """What is kept of the good parts.
 
     Attributes:
@@ -193,7 +190,7 @@ class BankConfig(_Strict):
     n_dimensions: int | None = Field(default=128, ge=1, le=4096)
 
 
-class CmdiadConfig(_Strict):
+class CmdiadConfig(Checked):
     """How CMDIAD is trained.
 
     Attributes:
