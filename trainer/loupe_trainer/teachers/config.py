@@ -58,8 +58,9 @@ class PretrainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _schedule_of_the_kind(cls, given: object) -> object:
-        is_distilled = isinstance(given, dict) and given.get("backbone")
-        return {**DISTILLATION, **given} if is_distilled else given
+        if isinstance(given, dict) and given.get("backbone"):
+            return {**DISTILLATION, **given}
+        return given
 
     @model_validator(mode="after")
     def _weights_are_a_backbones(self) -> PretrainConfig:
