@@ -20,7 +20,7 @@ from loupe_models.manifest import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedStation:
     """A station that would run, as far as can be told without its camera."""
 
     station: Station
@@ -33,7 +33,7 @@ class Checked:
         return self.station.gate_of(self.station.mode) or self.bundle.mode(self.station.mode).gate
 
 
-def check(path: Path) -> Checked:
+def check(path: Path) -> CheckedStation:
     """Read the station's file, load its bundle, and prove it on this machine.
 
     Args:
@@ -50,7 +50,7 @@ def check(path: Path) -> Checked:
         bundle = load_bundle(station.bundle)
         check_fit(station, bundle)
         proofs = {mode: _proof(station, bundle, mode) for mode in station.modes}
-    return Checked(station, bundle, proofs)
+    return CheckedStation(station, bundle, proofs)
 
 
 def _proof(station: Station, bundle: Bundle, mode: Mode) -> ProofReport:
@@ -58,7 +58,7 @@ def _proof(station: Station, bundle: Bundle, mode: Mode) -> ProofReport:
         return proved.report
 
 
-def checked_table(checked: Checked) -> Table:
+def checked_table(checked: CheckedStation) -> Table:
     """Say what would run, one line a subject."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
@@ -68,7 +68,7 @@ def checked_table(checked: Checked) -> Table:
     return table
 
 
-def _lines(checked: Checked) -> list[tuple[str, str]]:
+def _lines(checked: CheckedStation) -> list[tuple[str, str]]:
     station, bundle = checked.station, checked.bundle
     manifest = bundle.manifest
     camera = station.camera
