@@ -14,6 +14,7 @@ from loupe_models.preprocess import (
     NO_BELT,
     Prepared,
     PreprocessSpec,
+    Tensors,
     check_streams,
     refuse_bare,
 )
@@ -51,7 +52,7 @@ class GpuFront:
         if layout.n_centres:
             made |= group_around_centres(self._memory, made, layout)
         read = self.device.read([made[name] for name in spec.tensors])
-        tensors = dict(zip(spec.tensors, read, strict=True))
+        tensors: Tensors = dict(zip(spec.tensors, read, strict=True))
         refuse_bare(tensors, spec)
         return Prepared(tensors, layout.frame_px_from_map_px)
 
