@@ -18,6 +18,7 @@ from rich.table import Table
 
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.os_errors import explained
+from loupe_edge.arguments import Version
 from loupe_trainer.errors import RecipeError, StoppedError
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ def _continuing() -> Iterator[None]:
         raise StoppedError(
             "interrupted; the same command, with the same --out, continues"
         ) from None
+
+
+@app.callback()
+def _root(_: Version = False) -> None: ...
 
 
 @app.command()
