@@ -215,6 +215,9 @@ def test_listen_stops_in_time(call: Call, tmp_path: Path) -> None:
         ('path = "journal.jsonl"', 'path = "press-3.toml/j"', "journal.path: .* is a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml"\n[journal]', "record.folder: .* a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml/e"\n[journal]', "record.folder: .* made"),
+        ("/verdicts", "/press-3.toml", r"publish.endpoint: \S+ exists and is no socket"),
+        ("/verdicts", "/absent/v", r"publish.endpoint: \S+/absent is no folder; make it"),
+        ("/verdicts", "/" + "v" * 107, r"publish.endpoint: \S+ has \d+ bytes, .* 107 at most"),
         ("[journal]", "[engine]\nvariant = 'int8'\n[journal]", "engine.variant: "),
         ("[journal]", "[gate]\nregion_px = [0, 0, 999, 9]\n[journal]", "gate.region_px: .*999x9"),
         (
