@@ -290,6 +290,8 @@ def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -
         ("inspect {bundle} {small} --out {out}", "20x20"),
         ("inspect {bundle} {empty} --out {out}", "empty"),
         ("inspect {damaged} {small} --out {out}", "damaged"),
+        ("inspect {bundle} {small} --out {bundle}", "lies in the bundle"),
+        ("simulate {bundle}/a.db3 --parts 1", "lies in the bundle"),
         ("simulate {here}/a.bag --parts 1", ".db3"),
         ("simulate {taken} --parts 1", "exists"),
         ("simulate {here}/a.db3 --parts 0", "--parts"),

@@ -32,6 +32,14 @@ def test_build_says_what_it_did(call: Call, typed_bundle: Bundle, own_cache: Pat
     assert again.out.count("kept in") == 1
 
 
+@pytest.mark.usefixtures("nvidia")
+def test_plans_are_not_kept_in_a_bundle(call: Call, typed_bundle: Bundle) -> None:
+    told = call("build", typed_bundle.path, "--cache", typed_bundle.path)
+    assert told.status == 2
+    assert f"lies in the bundle {typed_bundle.path}" in told.err
+    assert not (typed_bundle.path / "plans").exists()
+
+
 def test_build_without_tensorrt_is_bad_input(call: Call, typed_bundle: Bundle) -> None:
     told = call("build", str(typed_bundle.path))
     assert told.status == 2
