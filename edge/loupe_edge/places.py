@@ -50,8 +50,8 @@ def _problems(station: Station) -> Iterator[str]:
         yield f"publish.endpoint: {reason}"
     if station.journal is not None:
         journal = station.journal.path
-        if journal.is_dir():
-            yield f"journal.path: {journal} is a folder; give a file in it"
+        if journal.exists() and not journal.is_file():  # opening a pipe waits for its reader
+            yield f"journal.path: {journal} is no plain file; give the name of one"
         elif reason := _unwritable(journal):
             yield f"journal.path: {reason}"
     if station.record is not None:

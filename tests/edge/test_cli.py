@@ -238,6 +238,14 @@ def test_a_place_that_cannot_serve_is_told_as_file_key_reason(
     assert re.search(f"{station}: {says}", told.err)
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_pipe_is_no_journal(call: Call, station: Path, command: str) -> None:
+    os.mkfifo(station.with_name("journal.jsonl"))
+    told = call(command, station)
+    assert told.status == 2, told.err
+    assert re.search(r"journal.path: \S+ is no plain file; give the name of one", told.err)
+
+
 @pytest.fixture
 def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -> dict[str, Path]:
     """Everything that can be wrong with what a person gives."""
@@ -314,12 +322,12 @@ def test_bad_input_is_told_with_what_to_do(
     assert not (wrong["here"] / "a.db3").exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_run_does_not_end_well_where_verdicts_were_never_kept(call: Call, station: Path) -> None:
-    text = station.read_text(encoding="utf-8").replace("journal.jsonl", "/dev/full")
-    station.write_text(text, encoding="utf-8")
-    told = call("run", station)
-    assert told.status == 1
+def test_run_does_not_end_well_where_verdicts_were_never_kept(
+    call: Call, station: Path, full_disk: Call
+) -> None:
+    with full_disk():
+        told = call("run", station)
+    assert told.status == 1, told.err
     assert "verdicts were said but never kept" in told.err
 
 
