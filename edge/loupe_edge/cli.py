@@ -110,7 +110,8 @@ def build(
 
     A plan serves one graph on one GPU, driver and TensorRT, and takes minutes to build on a small
     device. `run` builds what is missing; with the plan there it starts in seconds. A plan that is
-    there already is proved again and left alone. Ctrl-C keeps nothing half-built.
+    there already is proved again and left alone; a mode without an fp16 graph is left out, with the
+    reason. Ctrl-C keeps nothing half-built.
 
     Example: `loupe-edge build bundle/`
     """
