@@ -54,10 +54,10 @@ class LeftOut:
 
 def build_plans(
     bundle: Bundle, mode: str | None = None, folder: Path | None = None
-) -> Iterator[BuiltPlan | LeftOut]:
+) -> Iterator[BuiltPlan]:
     """Build, prove and keep the plans of a bundle's typed graphs, one after the other.
 
-    Modes without a typed graph come first, with the reason, and stop nothing.
+    Modes without a typed graph are passed over; `left_out` names them.
 
     Args:
         bundle: Verified; nothing is written into it.
@@ -71,18 +71,16 @@ def build_plans(
         ProofError: A new plan does not answer as the trainer did; it is not kept.
     """
     settings = EngineSettings(kind="tensorrt", cache=folder)
-    modes = (mode,) if mode is not None else tuple(bundle.manifest.modes)
-    typed = [each for each in modes if settings.variant in bundle.mode(each).variants]
-    left_out = [_left_out(bundle, each) for each in modes if each not in typed]
+    missing = {each.mode: each.told for each in left_out(bundle, mode)}
+    typed = [each for each in _asked(bundle, mode) if each not in missing]
     if not typed:
-        told = "\n".join(each.told for each in left_out)
+        told = "\n".join(missing.values())
         raise BundleError(
             f"{bundle.path}: no graph to build a plan of; run it on onnxruntime or openvino\n{told}"
         )
     require_tensorrt()
     from loupe_edge.engines.tensorrt.opening import open_planned
 
-    yield from left_out
     for each in typed:
         proof = partial(prove, bundle, each, variant=settings.variant)
         planned = open_planned(bundle, each, settings, proof)
@@ -91,6 +89,20 @@ def build_plans(
         yield BuiltPlan(graph.name, planned.place, planned.built_s)
 
 
-def _left_out(bundle: Bundle, mode: str) -> LeftOut:
-    reason = bundle.mode(mode).refused.get(TYPED_VARIANT, "this bundle was made without one")
-    return LeftOut(mode, reason)
+def left_out(bundle: Bundle, mode: str | None = None) -> list[LeftOut]:
+    """Name the modes of which no plan can be built, of one or of all that the bundle serves.
+
+    Raises:
+        BundleError: The bundle lacks the mode.
+    """
+    unsaid = "this bundle was made without one"
+    contracts = {each: bundle.mode(each) for each in _asked(bundle, mode)}
+    return [
+        LeftOut(name, contract.refused.get(TYPED_VARIANT, unsaid))
+        for name, contract in contracts.items()
+        if TYPED_VARIANT not in contract.variants
+    ]
+
+
+def _asked(bundle: Bundle, mode: str | None) -> tuple[str, ...]:
+    return (mode,) if mode is not None else tuple(bundle.manifest.modes)

@@ -115,11 +115,14 @@ def build(
 
     Example: `loupe-edge build bundle/`
     """
-    from loupe_edge.build import build_plans
+    from loupe_edge.build import build_plans, left_out
     from loupe_models.bundle import load_bundle
 
-    for built in build_plans(load_bundle(bundle), as_mode(mode), cache):
+    loaded, only = load_bundle(bundle), as_mode(mode)
+    for built in build_plans(loaded, only, cache):
         out.print(built.told, markup=False, soft_wrap=True)
+    for missing in left_out(loaded, only):
+        out.print(missing.told, markup=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=STATION)
