@@ -293,6 +293,7 @@ def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -
             "mode rgb has variants fp32, not 'fp16'",
         ),
         ("bench {bundle} --front gpu", "choose --engine tensorrt, or --front cpu"),
+        ("bench {bundle} --cache {out}", "choose --engine tensorrt, or leave it out"),
         ("inspect {bundle} {missing} --out {out}", "missing"),
         ("inspect {bundle} {text} --out {out}", "text.png"),
         ("inspect {bundle} {small} --out {out}", "20x20"),
