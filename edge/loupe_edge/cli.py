@@ -110,15 +110,19 @@ def build(
 
     A plan serves one graph on one GPU, driver and TensorRT, and takes minutes to build on a small
     device. `run` builds what is missing; with the plan there it starts in seconds. A plan that is
-    there already is proved again and left alone. Ctrl-C keeps nothing half-built.
+    there already is proved again and left alone; a mode without an fp16 graph is left out, with the
+    reason. Ctrl-C keeps nothing half-built.
 
     Example: `loupe-edge build bundle/`
     """
-    from loupe_edge.build import build_plans
+    from loupe_edge.build import build_plans, left_out
     from loupe_models.bundle import load_bundle
 
-    for built in build_plans(load_bundle(bundle), as_mode(mode), cache):
+    loaded, only = load_bundle(bundle), as_mode(mode)
+    for built in build_plans(loaded, only, cache):
         out.print(built.told, markup=False, soft_wrap=True)
+    for missing in left_out(loaded, only):
+        out.print(missing.told, markup=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=STATION)

@@ -215,6 +215,9 @@ def test_listen_stops_in_time(call: Call, tmp_path: Path) -> None:
         ('path = "journal.jsonl"', 'path = "press-3.toml/j"', "journal.path: .* is a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml"\n[journal]', "record.folder: .* a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml/e"\n[journal]', "record.folder: .* made"),
+        ("/verdicts", "/press-3.toml", r"publish.endpoint: \S+ exists and is no socket"),
+        ("/verdicts", "/absent/v", r"publish.endpoint: \S+/absent is no folder; make it"),
+        ("/verdicts", "/" + "v" * 107, r"publish.endpoint: \S+ has \d+ bytes, .* 107 at most"),
         ("[journal]", "[engine]\nvariant = 'int8'\n[journal]", "engine.variant: "),
         ("[journal]", "[gate]\nregion_px = [0, 0, 999, 9]\n[journal]", "gate.region_px: .*999x9"),
         (
@@ -233,6 +236,14 @@ def test_a_place_that_cannot_serve_is_told_as_file_key_reason(
     told = call(command, station)
     assert told.status == 2, told.err
     assert re.search(f"{station}: {says}", told.err)
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_pipe_is_no_journal(call: Call, station: Path, command: str) -> None:
+    os.mkfifo(station.with_name("journal.jsonl"))
+    told = call(command, station)
+    assert told.status == 2, told.err
+    assert re.search(r"journal.path: \S+ is no plain file; give the name of one", told.err)
 
 
 @pytest.fixture
@@ -282,11 +293,14 @@ def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -
             "mode rgb has variants fp32, not 'fp16'",
         ),
         ("bench {bundle} --front gpu", "choose --engine tensorrt, or --front cpu"),
+        ("bench {bundle} --cache {out}", "choose --engine tensorrt, or leave it out"),
         ("inspect {bundle} {missing} --out {out}", "missing"),
         ("inspect {bundle} {text} --out {out}", "text.png"),
         ("inspect {bundle} {small} --out {out}", "20x20"),
         ("inspect {bundle} {empty} --out {out}", "empty"),
         ("inspect {damaged} {small} --out {out}", "damaged"),
+        ("inspect {bundle} {small} --out {bundle}", "lies in the bundle"),
+        ("simulate {bundle}/a.db3 --parts 1", "lies in the bundle"),
         ("simulate {here}/a.bag --parts 1", ".db3"),
         ("simulate {taken} --parts 1", "exists"),
         ("simulate {here}/a.db3 --parts 0", "--parts"),
@@ -309,12 +323,12 @@ def test_bad_input_is_told_with_what_to_do(
     assert not (wrong["here"] / "a.db3").exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_run_does_not_end_well_where_verdicts_were_never_kept(call: Call, station: Path) -> None:
-    text = station.read_text(encoding="utf-8").replace("journal.jsonl", "/dev/full")
-    station.write_text(text, encoding="utf-8")
-    told = call("run", station)
-    assert told.status == 1
+def test_run_does_not_end_well_where_verdicts_were_never_kept(
+    call: Call, station: Path, full_disk: Call
+) -> None:
+    with full_disk():
+        told = call("run", station)
+    assert told.status == 1, told.err
     assert "verdicts were said but never kept" in told.err
 
 

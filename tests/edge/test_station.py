@@ -26,6 +26,13 @@ serial = "123"
 """
 
 
+def write_manifest(bundle: Path) -> None:
+    """Make a folder look like a bundle."""
+    bundle.mkdir(parents=True)
+    told = {"schema_version": 1, "modes": {}, "files": {}}
+    (bundle / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "station.toml"
     path.write_text(text, encoding="utf-8")
@@ -242,6 +249,7 @@ def test_endpoints_of_every_kind_pass(make_station: Callable[..., Station], endp
     ],
 )
 def test_evidence_needs_a_folder_of_its_own(tmp_path: Path, folder: str, says: str) -> None:
+    write_manifest(tmp_path / "bundles" / "b")
     text = LEAST.replace('serial = "123"', 'recording = "recordings/a.db3"')
     text += f'[journal]\npath = "journals/j.jsonl"\n[record]\nfolder = "{folder}"\n'
     with pytest.raises(StationError, match=r"station\.toml: record\.folder: .*" + says):
@@ -251,3 +259,47 @@ def test_evidence_needs_a_folder_of_its_own(tmp_path: Path, folder: str, says: s
 def test_a_journal_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(StationError, match=r"journal\.path: .* is a folder; name a file in it"):
         load_station(written(tmp_path, LEAST + '[journal]\npath = "."\n'))
+
+
+@pytest.mark.parametrize(
+    ("key", "section"),
+    [
+        ("journal.path", '[journal]\npath = "{0}/rgb.fp32.onnx"\n'),
+        ("journal.path", '[journal]\npath = "{0}/new/j.jsonl"\n'),
+        ("record.folder", '[record]\nfolder = "{0}/evidence"\n'),
+        ("engine.cache", '[engine]\nkind = "tensorrt"\ncache = "{0}"\n'),
+        ("publish.endpoint", '[publish]\nendpoint = "ipc://{0}/v"\n'),
+    ],
+)
+@pytest.mark.parametrize("bundle", ["bundles/b", "bundles/another"])
+def test_nothing_is_written_into_a_bundle(
+    tmp_path: Path, key: str, section: str, bundle: str
+) -> None:
+    write_manifest(tmp_path / bundle)
+    with pytest.raises(StationError, match=f"{key}: .* lies in the bundle .*, which must not"):
+        load_station(written(tmp_path, LEAST + section.format(tmp_path / bundle)))
+
+
+@pytest.mark.parametrize(
+    ("journal", "what"),
+    [
+        ("station.toml", "station's own file"),
+        ("./a.db3", "camera.recording"),
+        ("a.labels.jsonl", "labels file of camera.recording"),
+        ("a.belt.json", "belt file of camera.recording"),
+        ("belt.json", "belt.file"),
+        ("v", "socket of publish.endpoint"),
+    ],
+)
+def test_a_journal_is_no_other_file_of_the_station(
+    tmp_path: Path, tiny_belt: Transform, journal: str, what: str
+) -> None:
+    (tmp_path / "a.db3").touch()
+    belt = {"rotation": tiny_belt.rotation, "translation_m": tiny_belt.translation_m}
+    (tmp_path / "belt.json").write_text(json.dumps(belt), encoding="utf-8")
+    text = LEAST.replace('serial = "123"', 'recording = "a.db3"') + (
+        f'[belt]\nfile = "belt.json"\n[publish]\nendpoint = "ipc://{tmp_path}/v"\n[journal]\n'
+    )
+    assert load_station(written(tmp_path, text + 'path = "j.jsonl"\n')).journal is not None
+    with pytest.raises(StationError, match=rf"journal\.path: .* is the {what}; name a file of its"):
+        load_station(written(tmp_path, text + f'path = "{journal}"\n'))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loupe_models.bundle import MANIFEST, Bundle, load_bundle, write_bundle
+from loupe_models.bundle import MANIFEST, Bundle, load_bundle, refuse_inside_bundle, write_bundle
 from loupe_models.errors import BundleError, GraphError
 from loupe_models.manifest import Manifest
 
@@ -328,3 +328,22 @@ def test_a_bundle_over_the_limit_is_refused(
     with pytest.raises(BundleError, match="the limit is 1 GB"):
         write_bundle(tmp_path / "bundle", filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["", "verdicts.jsonl", "new/folder", "golden/../x"])
+def test_an_output_inside_a_bundle_is_refused(copy: Path, place: str) -> None:
+    with pytest.raises(BundleError, match=r"lies in the bundle .*; give another place"):
+        refuse_inside_bundle(copy / place)
+
+
+def test_a_link_into_a_bundle_is_inside_it(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(copy)
+    with pytest.raises(BundleError, match=f"link/out lies in the bundle {copy}"):
+        refuse_inside_bundle(tmp_path / "link" / "out")
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", '{"schema_version": 1, "name": "a web site"}'])
+def test_an_output_beside_another_manifest_is_none_of_ours(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / MANIFEST).write_text(manifest, encoding="utf-8")
+    refuse_inside_bundle(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
