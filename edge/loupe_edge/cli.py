@@ -96,8 +96,8 @@ def check(
 
     checked = check_station(config)
     out.print(checked_table(checked))
-    if checked.gate.warning:
-        err.print(f"warning: {checked.gate.warning}", style="yellow", soft_wrap=True)
+    for warning in checked.gate.warnings:
+        err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 @app.command(rich_help_panel=STATION)
@@ -276,7 +276,11 @@ def replay(  # noqa: PLR0913  (as many as there are options)
 
     request = Request(bundle, recording, as_mode(mode), station, publish, is_real_time=real_time)
     counts: Counter[str] = Counter()
-    with progress("replaying") as report, closing(replayed(request)) as verdicts:
+
+    def tell(line: str) -> None:
+        err.print(line, style="yellow", soft_wrap=True)
+
+    with progress("replaying") as report, closing(replayed(request, tell)) as verdicts:
         for verdict in verdicts:
             counts[verdict.decision] += 1
             if as_json:

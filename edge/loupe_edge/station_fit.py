@@ -73,8 +73,10 @@ def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
 
 def _region_problems(camera: CameraSettings, gate: GateSpec, whose: str) -> Iterator[str]:
     region = gate.region_px
-    frame_wh = _frame_size_wh(camera) if region is not None else None
-    if region is None or frame_wh is None:
+    if region is None or is_labelled(camera):
+        return
+    frame_wh = frame_size_wh(camera)
+    if frame_wh is None:
         return
     right, bottom = region.x_px + region.width_px, region.y_px + region.height_px
     if right > frame_wh[0] or bottom > frame_wh[1]:
@@ -85,18 +87,28 @@ def _region_problems(camera: CameraSettings, gate: GateSpec, whose: str) -> Iter
         )
 
 
-def _frame_size_wh(camera: CameraSettings) -> tuple[int, int] | None:
-    """Give the size of the frames that the gate will see; None where it is not known yet.
+def is_labelled(camera: CameraSettings) -> bool:
+    """Whether labels beside a recording say where the parts are; they win over any gate.
 
-    A recording whose labels say where the parts are is not gated. What is wrong with a recording
-    is told where it is played.
+    What is wrong with a recording is told where it is played.
+    """
+    if camera.recording is None:
+        return False
+    try:
+        labels = read_labels(camera.recording).by_frame.values()
+    except RecordingError:
+        return False
+    return any(label.rect_px is not None for label in labels)
+
+
+def frame_size_wh(camera: CameraSettings) -> tuple[int, int] | None:
+    """Give the size of the frames, pixels; None where it is not known yet.
+
+    What is wrong with a recording is told where it is played.
     """
     if camera.recording is None:
         return camera.width_px, camera.height_px
     try:
-        labels = read_labels(camera.recording).by_frame.values()
-        if any(label.rect_px is not None for label in labels):
-            return None
         return stream_size_wh(camera.recording, "rgb" if "rgb" in camera.streams else "depth")
     except (RecordingError, StationError):
         return None

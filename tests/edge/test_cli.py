@@ -172,6 +172,28 @@ def test_a_gate_that_is_the_whole_frame_is_warned_of(
     assert warning in caplog.text
 
 
+def test_a_gate_of_another_size_is_warned_of_wherever_it_judges(
+    call: Call,
+    station: Path,
+    tiny_bundle: Bundle,
+    recording: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warning = "rgb: parts will appear at another scale than was learnt (48x42 instead of 64x56)"
+    text = station.read_text(encoding="utf-8")
+    station.write_text(text + "[gate]\nregion_px = [16, 12, 48, 42]\n", encoding="utf-8")
+    told = call("check", station)
+    assert told.status == 0, told.err
+    assert warning in told.err
+    assert "no promise comes with it" in told.out
+    assert "of good parts" not in told.out
+    replayed = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                    "--station", station, "--json")  # fmt: skip
+    assert warning in replayed.err
+    assert call("run", station).status == 0
+    assert warning in caplog.text
+
+
 def test_run_plays_a_recording_to_its_end(call: Call, station: Path) -> None:
     told = call("run", station)
     assert told.status == 0, told.err
