@@ -77,7 +77,7 @@ def _lines(checked: CheckedStation) -> list[tuple[str, str]]:
         ("proof", "; ".join(_proof_line(mode, proof) for mode, proof in checked.proofs.items())),
         ("camera", f"{source}, {' and '.join(camera.streams)}"),
         ("failover", _failover_line(station)),
-        *(("gate", _gate_line(station, bundle, mode)) for mode in station.modes),
+        *(("gate", _gate_line(checked, mode)) for mode in station.modes),
         *(("threshold", _threshold_line(checked, mode)) for mode in station.modes),
         ("belt", station.calibration_id() or "none: no heights, no millimetres"),
         (
@@ -116,9 +116,11 @@ def _failover_line(station: Station) -> str:
     return f"to {', then '.join(rule.modes)}, and back after {rule.return_after_frames} good frames"
 
 
-def _gate_line(station: Station, bundle: Bundle, mode: Mode) -> str:
-    own = station.gate_of(mode)
-    spec = own or bundle.mode(mode).gate
+def _gate_line(checked: CheckedStation, mode: Mode) -> str:
+    if checked.gate.is_labelled:
+        return f"{mode}: where the recording's labels say; no gate counts"
+    own = checked.station.gate_of(mode)
+    spec = own or checked.bundle.mode(mode).gate
     whose = "the station's" if own else "the bundle's"
     where = "the whole frame"
     if spec.region_px is not None:

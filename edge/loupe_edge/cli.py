@@ -251,7 +251,11 @@ def replay(  # noqa: PLR0913  (as many as there are options)
     recording: Annotated[Path, typer.Option(help="The .db3 to look at.")],
     mode: Mode = None,
     station: Annotated[
-        Path | None, typer.Option(help="A station's TOML file, for its gate, belt and limits.")
+        Path | None,
+        typer.Option(
+            help="A station's TOML file, for its gate, belt and limits; labels beside the "
+            "recording that say where parts are win over the gate."
+        ),
     ] = None,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Behave as live: frames may be dropped.")

@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 import pytest
 
+from loupe_edge.labels import label_lines, labels_path
 from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.verdict import Verdict
 from loupe_models.bundle import Bundle
-from loupe_models.frame import Frame, Label
+from loupe_models.frame import Frame, Label, Rect
 
 MakeFrame = Callable[..., Frame]
 
@@ -170,6 +171,20 @@ def test_a_gate_that_is_the_whole_frame_is_warned_of(
     assert "gate.occupied, without which" in " ".join(told.err.split())
     assert call("run", station).status == 0
     assert warning in caplog.text
+
+
+def test_check_says_where_labels_win_over_the_gate(
+    call: Call, station: Path, recording: Path, tmp_path: Path
+) -> None:
+    labelled = Path(shutil.copy(recording, tmp_path / "labelled.db3"))
+    where = label_lines([(0, 0, Label(rect_px=Rect(0, 0, 9, 9)))])
+    labels_path(labelled).write_text(where, encoding="utf-8")
+    text = station.read_text(encoding="utf-8").replace(str(recording), str(labelled))
+    station.write_text(text + "[gate]\n", encoding="utf-8")
+    told = call("check", station)
+    assert told.status == 0, told.err
+    assert "rgb: where the recording's labels say; no gate counts" in told.out
+    assert "warning" not in told.err
 
 
 def test_a_gate_of_another_size_is_warned_of_wherever_it_judges(
