@@ -39,7 +39,7 @@ def replay(
         station: Its journal, evidence and metrics are used where it names them.
         real_time: Behave as live.
         publisher: Where verdicts also go; nowhere by default.
-        tell: Takes a line of what to know before the verdicts are believed.
+        tell: Takes a line of what to know of the verdicts.
 
     Raises:
         BadInputError: Settings, bundle or recording cannot be used.
@@ -52,6 +52,8 @@ def replay(
         for warning in gate_fit(station, service.inspector.bundle).rescaled.values():
             tell(f"warning: {warning}")
         yield from service.verdicts()
+        if real_time:
+            tell(service.pace.told)
 
 
 def station_for(

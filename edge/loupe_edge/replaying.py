@@ -42,7 +42,7 @@ def replayed(request: Request, tell: Callable[[str], None]) -> Generator[Verdict
 
     Args:
         request: What to replay.
-        tell: Takes a line of what to know before the verdicts are believed.
+        tell: Takes a line of what to know of the verdicts.
 
     Raises:
         BadInputError: Bundle, recording or station cannot be used.

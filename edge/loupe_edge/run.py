@@ -49,6 +49,8 @@ def run_station(path: Path) -> int:
                 log.warning("%s", warning)
             service.run()
         finally:
+            level = logging.WARNING if service.pace.is_behind else logging.INFO
+            log.log(level, "%s", service.pace.told)
             for number, handler in before.items():
                 signal.signal(number, handler)
     if service.journal is not None and service.journal.n_owed:

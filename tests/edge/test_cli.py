@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -151,6 +152,16 @@ def test_replay_publishes_to_a_listener_in_another_process(
     assert "gap" not in {line.get("event") for line in lines}
 
 
+def test_replay_in_real_time_says_how_many_frames_were_dropped(
+    call: Call, tiny_bundle: Bundle, recording: Path
+) -> None:
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                "--mode", "rgb", "--real-time", "--json")  # fmt: skip
+    assert told.status == 0, told.err
+    n_verdicts = len(told.out.splitlines())
+    assert re.search(rf"^{n_verdicts} verdicts, \d .*dropped", told.err, re.MULTILINE)
+
+
 def test_check_says_what_would_run(call: Call, station: Path) -> None:
     told = call("check", station)
     assert told.status == 0, told.err
@@ -209,9 +220,13 @@ def test_a_gate_of_another_size_is_warned_of_wherever_it_judges(
     assert warning in caplog.text
 
 
-def test_run_plays_a_recording_to_its_end(call: Call, station: Path) -> None:
+def test_run_plays_a_recording_to_its_end(
+    call: Call, station: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="loupe_edge")
     told = call("run", station)
     assert told.status == 0, told.err
+    assert re.search(r"\d verdicts, \d .*dropped", caplog.messages[-1])
     journal = (station.parent / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     assert 1 <= len(journal) <= 4  # a live station may drop frames
 

@@ -136,6 +136,14 @@ def test_a_restart_begins_a_new_count() -> None:
     assert kinds(watcher.receive(verdict(2, epoch=EPOCH + 1), at(0))) == ["gap", "verdict"]
 
 
+def test_dropped_frames_are_summed_over_restarts() -> None:
+    watcher = Watcher()
+    for seq, epoch, n_dropped in ((0, EPOCH, 2), (1, EPOCH, 5), (0, EPOCH + 1, 3)):
+        document = verdict_document(seq, epoch=epoch) | {"dropped_frames": n_dropped}
+        watcher.receive([b"verdict/press-3/", json.dumps(document).encode()], at(0))
+    assert watcher.summary()[0].n_dropped == 8
+
+
 def test_a_message_of_an_earlier_epoch_is_refused() -> None:
     watcher = Watcher()
     watcher.receive(verdict(0, epoch=EPOCH + 1), at(0))
