@@ -11,7 +11,7 @@ from loupe_edge.protocols import Publisher
 from loupe_edge.verdict import Heartbeat, encodable
 
 STOP_TIMEOUT_S = 2.0
-LAST_WORDS = "the service ends"  # of a station that was well to its end
+LAST_WORDS = "the service ends"  # of a station that ran to its end, well or degraded
 
 
 class HeartbeatThread:
@@ -65,13 +65,14 @@ class HeartbeatThread:
 
     def _beat(self, word: str = "") -> None:
         condition = self._health.condition()
+        can_end_well = condition.state in ("ready", "degraded")
         self._publisher.heartbeat(
             Heartbeat(
                 station=self._station,
                 epoch=self._epoch,
                 seq=self._health.last_seq,
                 state=condition.state,
-                reason=encodable(condition.reason or word),
+                reason=encodable(word if word and can_end_well else condition.reason),
                 at_ns=time.time_ns(),
             )
         )

@@ -208,6 +208,20 @@ def test_a_dead_stream_is_unknown_and_the_station_recovers(
     assert told[-1] == ("ready", LAST_WORDS)
 
 
+def test_a_degraded_stations_orderly_end_is_told_as_one(
+    make_station: MakeStation, make_frame: MakeFrame
+) -> None:
+    both = ("rgb", "depth")
+    station = make_station(
+        "rgbd", failover={"modes": ("rgb",)}, camera={"serial": "1", "streams": both}
+    )
+    items = [make_frame(seed=1, streams=both), make_frame(seed=2, streams=("rgb",))]
+    with opened(station, items) as (service, publisher):
+        service.run()
+    last = publisher.heartbeats[-1]
+    assert (last.state, last.reason) == ("degraded", LAST_WORDS)
+
+
 def test_a_camera_that_never_returns_ends_the_process_after_bounded_retries(
     make_station: MakeStation, make_frame: MakeFrame
 ) -> None:
