@@ -39,7 +39,11 @@ def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str
     gate = station.gate_of(mode) or contract.gate
     if station.engine.variant not in contract.variants:
         offered = ", ".join(contract.variants)
-        yield f"engine.variant: {bundle.manifest.id} has {offered} for {mode}"
+        why = contract.why_not(station.engine.variant)
+        yield (
+            f"engine.variant: {bundle.manifest.id} has {offered} for {mode}, "
+            f"not {station.engine.variant}{why}"
+        )
     needed = streams_needed(contract, gate)
     if missing := sorted(needed - set(station.camera.streams)):
         yield f"camera.streams: mode {mode} and its gate need {', '.join(missing)} too"
