@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import RecordingError, StationError
 from loupe_edge.inspector import streams_needed
-from loupe_edge.labels import read_labels
+from loupe_edge.labels import belt_path, read_labels
 from loupe_edge.realsense import stream_size_wh
 from loupe_edge.station import Station
 from loupe_models.bundle import Bundle
@@ -56,9 +56,20 @@ def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str
         )
     removes_belt = any(step.step == "remove_belt" for step in contract.preprocess.steps)
     if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
-        yield "belt: the gate or the preprocessing works by height above the belt"
+        yield _belt_problem(station.camera)
     whose = "the station's" if station.gate_of(mode) else "the bundle's"
     yield from _region_problems(station.camera, gate, whose)
+
+
+def _belt_problem(camera: CameraSettings) -> str:
+    told = "belt: the gate or the preprocessing works by height above the belt: give [belt] file"
+    beside = belt_path(camera.recording) if camera.recording is not None else None
+    if beside is not None and beside.is_file():
+        return f'{told} = "{beside}", which lies beside the recording'
+    return (
+        f'{told} = "NAME.belt.json", as `loupe-edge simulate` writes it beside its recording, or '
+        f"the calibrated plane as normal and point_m"
+    )
 
 
 def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:

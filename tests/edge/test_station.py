@@ -192,6 +192,16 @@ def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
         check_fit(poor, tiny_bundle)
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert keys == ["engine.variant", "camera.streams", "belt"]
+    assert 'give [belt] file = "NAME.belt.json"' in str(caught.value)
+
+
+def test_a_belt_beside_the_recording_is_named_where_one_is_missing(
+    tiny_bundle: Bundle, make_station: Callable[..., Station], tmp_path: Path
+) -> None:
+    (tmp_path / "absent.belt.json").write_text("{}", encoding="utf-8")
+    station = make_station("rgb", belt=None, gate={"occupied": {"by": "height"}})
+    with pytest.raises(StationError, match=r'give \[belt\] file = ".*/absent\.belt\.json", which'):
+        check_fit(station, tiny_bundle)
 
 
 def test_a_region_beyond_a_live_cameras_frame_is_refused(
