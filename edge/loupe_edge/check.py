@@ -37,7 +37,7 @@ def check(path: Path) -> CheckedStation:
 
     Raises:
         StationError: A setting is wrong; every line of the message is `file: key: reason`.
-        BundleError: The bundle is damaged, foreign, or does not serve the mode.
+        BundleError: The bundle is damaged or foreign.
         ProofError: The bundle does not answer here as it did at its trainer's.
     """
     station = load_station(path)

@@ -19,17 +19,18 @@ def check_fit(station: Station, bundle: Bundle) -> None:
     """Hold a station against the bundle it names, in every mode that may come into force.
 
     Raises:
-        BundleError: The bundle does not serve the mode.
         StationError: Every setting that the bundle asks for and the station lacks, a line each.
     """
-    bundle.mode(station.mode)
     problems: list[str] = []
     for mode in station.modes:
         if mode in bundle.manifest.modes:
             problems.extend(_mode_problems(station, bundle, mode))
         else:
+            key = "mode" if mode == station.mode else "failover.modes"
             served = ", ".join(bundle.manifest.modes)
-            problems.append(f"failover.modes: {bundle.manifest.id} serves {served}, not {mode}")
+            problems.append(
+                f"{key}: {bundle.manifest.id} serves {served}, not {mode}; give one of these"
+            )
     if problems:
         raise StationError("\n".join(dict.fromkeys(problems)))
 

@@ -195,6 +195,15 @@ def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
     assert 'give [belt] file = "NAME.belt.json"' in str(caught.value)
 
 
+def test_a_mode_that_the_bundle_lacks_is_told_by_its_key(
+    tiny_bundle: Bundle, make_station: Callable[..., Station]
+) -> None:
+    modes = {"rgb": tiny_bundle.mode("rgb")}
+    manifest = tiny_bundle.manifest.model_copy(update={"modes": modes})
+    with pytest.raises(StationError, match=r"^mode: tiny serves rgb, not rgbd; give one of these$"):
+        check_fit(make_station("rgbd"), replace(tiny_bundle, manifest=manifest))
+
+
 def test_a_belt_beside_the_recording_is_named_where_one_is_missing(
     tiny_bundle: Bundle, make_station: Callable[..., Station], tmp_path: Path
 ) -> None:
