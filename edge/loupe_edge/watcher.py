@@ -247,7 +247,8 @@ def _follow_heartbeat(heard: _Heard, heartbeat: Heartbeat, now: Moment) -> Itera
         yield Event("back", heard.name, f"heard again after {quiet_s:.1f} s")
     heard.is_silent, heard.last_heartbeat_ns = False, now.monotonic_ns
     if heard.next_seq is None:
-        yield Event("joined", heard.name, f"joined after verdict {heartbeat.seq}")
+        after = f"after verdict {heartbeat.seq}" if heartbeat.seq >= 0 else "before any verdict"
+        yield Event("joined", heard.name, f"joined {after}")
         heard.next_seq = heartbeat.seq + 1
     # A heartbeat may overtake the verdict it names, so a loss is called at the next heartbeat.
     if heard.owed_seq is not None:

@@ -61,6 +61,16 @@ def test_joining_midway_is_no_gap() -> None:
     assert watcher.summary()[0].n_lost == 0
 
 
+@pytest.mark.parametrize(
+    ("seq", "says"), [(41, "joined after verdict 41"), (-1, "joined before any verdict")]
+)
+def test_joining_at_a_heartbeat_names_the_last_verdict_where_there_is_one(
+    seq: int, says: str
+) -> None:
+    joined, *_ = Watcher().receive(heartbeat(seq), at(0))
+    assert (joined.kind, joined.text) == ("joined", says)
+
+
 def test_a_gap_counts_what_is_missing() -> None:
     watcher = Watcher()
     watcher.receive(verdict(0), at(0))
