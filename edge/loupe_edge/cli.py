@@ -252,10 +252,7 @@ def replay(  # noqa: PLR0913  (as many as there are options)
     mode: Mode = None,
     station: Annotated[
         Path | None,
-        typer.Option(
-            help="A station's TOML file, for its gate, belt and limits; labels beside the "
-            "recording that say where parts are win over the gate."
-        ),
+        typer.Option(help="A station's file, for belt, limits and gate (labels win over it)."),
     ] = None,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Behave as live: frames may be dropped.")
