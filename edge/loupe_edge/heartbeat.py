@@ -11,7 +11,7 @@ from loupe_edge.protocols import Publisher
 from loupe_edge.verdict import Heartbeat, encodable
 
 STOP_TIMEOUT_S = 2.0
-LAST_WORDS = "the service ends"  # of a station that ran to its end, well or degraded
+LAST_WORDS = "the service ends"  # last in the reason of a station that ran to its end
 
 
 class HeartbeatThread:
@@ -63,16 +63,18 @@ class HeartbeatThread:
             self._beat()
         self._beat(LAST_WORDS)
 
-    def _beat(self, word: str = "") -> None:
+    def _beat(self, last_words: str = "") -> None:
         condition = self._health.condition()
-        can_end_well = condition.state in ("ready", "degraded")
+        reasons = [condition.reason]
+        if condition.state in ("ready", "degraded"):  # else it did not run to its end
+            reasons.append(last_words)
         self._publisher.heartbeat(
             Heartbeat(
                 station=self._station,
                 epoch=self._epoch,
                 seq=self._health.last_seq,
                 state=condition.state,
-                reason=encodable(word if word and can_end_well else condition.reason),
+                reason=encodable("; ".join(filter(None, reasons))),
                 at_ns=time.time_ns(),
             )
         )

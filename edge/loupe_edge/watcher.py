@@ -258,7 +258,7 @@ def _follow_heartbeat(heard: _Heard, heartbeat: Heartbeat, now: Moment) -> Itera
         heard.state = heartbeat.state
         why = f": {heartbeat.reason}" if heartbeat.reason else ""
         yield Event("state", heard.name, f"{heartbeat.state}{why}", heartbeat=heartbeat)
-    heard.has_ended = heartbeat.reason == LAST_WORDS
+    heard.has_ended = heartbeat.reason.endswith(LAST_WORDS)
     if heard.has_ended:
         yield Event("ended", heard.name, "the service ended: treat parts as unknown")
     yield Event("heartbeat", heard.name, heartbeat=heartbeat)
