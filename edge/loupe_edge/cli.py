@@ -96,8 +96,8 @@ def check(
 
     checked = check_station(config)
     out.print(checked_table(checked))
-    if checked.gate.warning:
-        err.print(f"warning: {checked.gate.warning}", style="yellow", soft_wrap=True)
+    for warning in checked.gate.warnings:
+        err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 @app.command(rich_help_panel=STATION)
@@ -255,7 +255,8 @@ def replay(  # noqa: PLR0913  (as many as there are options)
     recording: Annotated[Path, typer.Option(help="The .db3 to look at.")],
     mode: Mode = None,
     station: Annotated[
-        Path | None, typer.Option(help="A station's TOML file, for its gate, belt and limits.")
+        Path | None,
+        typer.Option(help="A station's file, for belt, limits and gate (labels win over it)."),
     ] = None,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Behave as live: frames may be dropped.")
@@ -280,7 +281,11 @@ def replay(  # noqa: PLR0913  (as many as there are options)
 
     request = Request(bundle, recording, as_mode(mode), station, publish, is_real_time=real_time)
     counts: Counter[str] = Counter()
-    with progress("replaying") as report, closing(replayed(request)) as verdicts:
+
+    def tell(line: str) -> None:
+        err.print(line, style="yellow", soft_wrap=True)
+
+    with progress("replaying") as report, closing(replayed(request, tell)) as verdicts:
         for verdict in verdicts:
             counts[verdict.decision] += 1
             if as_json:

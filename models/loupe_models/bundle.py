@@ -54,10 +54,12 @@ class Bundle:
         Raises:
             BundleError: The bundle lacks the mode or the variant.
         """
-        offered = {str(name): spec.file for name, spec in self.mode(mode).variants.items()}
+        contract = self.mode(mode)
+        offered = {str(name): spec.file for name, spec in contract.variants.items()}
         if variant not in offered:
+            why = contract.why_not(variant)
             raise BundleError(
-                f"{self.path}: mode {mode} has variants {', '.join(offered)}, not {variant!r}"
+                f"{self.path}: mode {mode} has variants {', '.join(offered)}, not {variant!r}{why}"
             )
         return self.file(offered[variant])
 

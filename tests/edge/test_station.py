@@ -12,6 +12,7 @@ import pytest
 
 from loupe_calibration.transform import Transform
 from loupe_edge.errors import StationError
+from loupe_edge.gate_fit import gate_fit
 from loupe_edge.labels import label_lines, labels_path
 from loupe_edge.station import Station, load_station
 from loupe_edge.station_fit import check_fit
@@ -198,6 +199,25 @@ def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
         check_fit(poor, tiny_bundle)
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert keys == ["engine.variant", "camera.streams", "belt"]
+    assert 'give [belt] file = "NAME.belt.json"' in str(caught.value)
+
+
+def test_a_mode_that_the_bundle_lacks_is_told_by_its_key(
+    tiny_bundle: Bundle, make_station: Callable[..., Station]
+) -> None:
+    modes = {"rgb": tiny_bundle.mode("rgb")}
+    manifest = tiny_bundle.manifest.model_copy(update={"modes": modes})
+    with pytest.raises(StationError, match=r"^mode: tiny serves rgb, not rgbd; give one of these$"):
+        check_fit(make_station("rgbd"), replace(tiny_bundle, manifest=manifest))
+
+
+def test_a_belt_beside_the_recording_is_named_where_one_is_missing(
+    tiny_bundle: Bundle, make_station: Callable[..., Station], tmp_path: Path
+) -> None:
+    (tmp_path / "absent.belt.json").write_text("{}", encoding="utf-8")
+    station = make_station("rgb", belt=None, gate={"occupied": {"by": "height"}})
+    with pytest.raises(StationError, match=r'give \[belt\] file = ".*/absent\.belt\.json", which'):
+        check_fit(station, tiny_bundle)
 
 
 def test_a_region_beyond_a_live_cameras_frame_is_refused(
@@ -229,6 +249,48 @@ def test_a_bundles_gate_beyond_a_recordings_frame_is_refused(
     where = label_lines([(0, 0, Label(rect_px=Rect(0, 0, 9, 9)))])
     labels_path(recording).write_text(where, encoding="utf-8")
     check_fit(station, wide)  # the labels say where to look
+    assert gate_fit(station, wide).is_labelled
+
+
+@pytest.mark.parametrize(
+    ("gate", "says"),
+    [
+        ({"region_px": (0, 0, 64, 56)}, ""),  # moved, not rescaled
+        ({"region_px": (0, 0, 96, 80)}, "96x80 instead of 64x56"),
+        ({}, "96x80 instead of 64x56"),
+        (None, ""),
+    ],
+)
+def test_a_gate_of_another_size_than_was_learnt_is_warned_of(
+    tiny_bundle: Bundle,
+    make_station: Callable[..., Station],
+    tiny_recording: Path,
+    tmp_path: Path,
+    gate: dict[str, object] | None,
+    says: str,
+) -> None:
+    recording = Path(shutil.copy(tiny_recording, tmp_path / "part.db3"))
+    station = make_station(camera={"recording": recording}, gate=gate)
+    told = gate_fit(station, tiny_bundle).rescaled.get("rgb", "")
+    assert says in told
+    assert bool(told) == bool(says)
+    where = label_lines([(0, 0, Label(rect_px=Rect(0, 0, 9, 9)))])
+    labels_path(recording).write_text(where, encoding="utf-8")
+    assert gate_fit(station, tiny_bundle).warnings == []  # no gate counts
+
+
+def test_a_whole_frame_was_learnt_at_the_golden_frames_size(
+    tiny_bundle: Bundle, make_station: Callable[..., Station]
+) -> None:
+    contract = tiny_bundle.mode("rgb")
+    gate = contract.gate.model_copy(update={"region_px": None})
+    modes = {"rgb": contract.model_copy(update={"gate": gate})}
+    whole = replace(tiny_bundle, manifest=tiny_bundle.manifest.model_copy(update={"modes": modes}))
+    camera = {"serial": "1", "width_px": 96, "height_px": 80}
+    same = make_station(camera=camera, gate={"region_px": (9, 9, 64, 56)})
+    assert gate_fit(same, whole).rescaled == {}
+    other = make_station(camera=camera, gate={"region_px": (9, 9, 32, 28)})
+    assert "32x28 instead of 64x56" in gate_fit(other, whole).rescaled["rgb"]
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:*", "tcp://[::1]:5555", "ipc:///run/loupe/v"])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ def test_asking_for_what_is_not_there_says_what_is(tiny_bundle: Bundle) -> None:
         tiny_bundle.mode("thermal")
     with pytest.raises(BundleError, match="mode rgb has variants fp32, not 'fp16'"):
         tiny_bundle.variant("rgb", "fp16")
+    refused = tiny_bundle.mode("rgb").model_copy(update={"refused": {"fp16": "off by 0.3"}})
+    manifest = tiny_bundle.manifest.model_copy(update={"modes": {"rgb": refused}})
+    with pytest.raises(BundleError, match=r"has variants fp32, not 'fp16' \(off by 0\.3\)$"):
+        replace(tiny_bundle, manifest=manifest).variant("rgb", "fp16")
     with pytest.raises(BundleError, match="no file 'x' in the manifest"):
         tiny_bundle.file("x")
 
