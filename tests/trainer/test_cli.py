@@ -242,7 +242,7 @@ def test_pretrain_takes_a_published_teacher(typed: Typed, tmp_path: Path) -> Non
 
 
 def test_pretrain_says_of_a_finished_teacher_that_it_is_made(typed: Typed, tmp_path: Path) -> None:
-    words = ["pretrain", "--out", tmp_path / "t.safetensors"]
+    words: list[str | Path] = ["pretrain", "--out", tmp_path / "t.safetensors"]
     words += [w for s in ("steps=1", "width=0.07", "batch=2", "n_pictures=2") for w in ("--set", s)]
     assert "made already" not in typed(*words)[1]
     status, told = typed(*words)
