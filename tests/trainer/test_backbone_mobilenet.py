@@ -1,5 +1,6 @@
 """MobileNet from an npz of Keras' weights: complete, right way round, and useful."""
 
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -93,6 +94,75 @@ def test_weights_that_are_not_mobilenets_are_refused(tmp_path: Path) -> None:
         load_mobilenet(junk, "MIT")
     with pytest.raises(WeightsError, match=r"not MobileNet 1.0: it lacks conv1/kernel"):
         load_mobilenet(foreign, "MIT")
+
+
+def write_bad(file: Path, name: str, value: object) -> None:
+    np.savez(file, **{**keras_arrays(), name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("conv1_bn/gamma", np.ones(31, np.float16), r"is \(31,\), expected \(32,\)"),
+        ("conv1_bn/gamma", np.ones((32, 1), np.float16), r"is \(32, 1\), expected \(32,\)"),
+        ("conv1/kernel", np.float16(1), r"is \(\), expected \(3, 3, 3, 32\)"),
+        ("conv1/kernel", np.ones((3, 3, 32), np.float16), r"is \(3, 3, 32\)"),
+        ("conv1/kernel", np.ones((32, 3, 3, 3), np.float16), r"is \(32, 3, 3, 3\)"),
+        ("conv1/kernel", np.full((3, 3, 3, 32), np.nan), "has values that are not finite"),
+        ("conv1/kernel", np.full((3, 3, 3, 32), 1e300), "has values that are not finite"),
+        ("conv1/kernel", np.ones((3, 3, 3, 32), complex), "holds complex128, not floating"),
+        ("conv1/kernel", np.array(["a"]), "holds <U1, not floating"),
+        ("conv1/kernel", np.array([{}, 1], object), "is not a whole array of numbers"),
+        ("more", np.zeros(3, [("a", "f4"), ("b", "i4")]), r"holds \[.*, not floating"),
+        ("conv1_bn/moving_variance", np.full(32, -0.1), "has negative values"),
+    ],
+)
+def test_an_odd_array_is_refused_by_its_name(
+    tmp_path: Path, name: str, value: object, says: str
+) -> None:
+    write_bad(tmp_path / "odd.npz", name, value)
+    with pytest.raises(WeightsError, match=f"{name} {says}") as told:
+        load_mobilenet(tmp_path / "odd.npz", "MIT")
+    assert "pickle" not in str(told.value)
+
+
+def header(shape: str) -> bytes:
+    told = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00v\x00" + told.encode().ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("member", "content"),
+    [
+        ("conv1/kernel.npy", header("(3, 3, 3, 3200000000)")),
+        ("conv1/kernel.npy", header("(3, 3, 3, 32000000000000000000000)")),
+        ("conv1/kernel.npy", header("(3, 3, 3, 32)")),
+        ("conv1/kernel.npy", b"hi"),
+        ("conv1/kernel", b"hi"),
+    ],
+)
+def test_what_is_no_array_in_an_npz_is_refused(tmp_path: Path, member: str, content: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as odd:
+        odd.writestr(member, content)
+    with pytest.raises(WeightsError, match=r"MobileNet 1\.0's weights: conv1/kernel "):
+        load_mobilenet(tmp_path / "odd.npz", "MIT")
+
+
+def test_an_npz_that_unpacks_to_too_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loupe_trainer.backbones.npz_file.MAX_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("conv1/kernel.npy", bytes(2_000_000))
+    with pytest.raises(WeightsError, match="it holds 2 MB"):
+        load_mobilenet(tmp_path / "bomb.npz", "MIT")
+
+
+def test_a_plain_array_under_the_name_of_an_npz_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "plain.npz").open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(WeightsError, match="no readable npz"):
+        load_mobilenet(tmp_path / "plain.npz", "MIT")
 
 
 def test_real_weights_find_real_photographs_as_their_training_did(real_data: Path) -> None:

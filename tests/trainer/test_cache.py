@@ -1,6 +1,6 @@
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
@@ -101,7 +101,7 @@ def test_an_interrupted_cache_is_made_again(data: DataSet, tmp_path: Path) -> No
         items, files, belt_from_camera = data.items, data.files, None
         min_depth_valid = data.min_depth_valid
 
-        def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+        def frames(self, items: Sequence[Item]) -> Generator[tuple[Item, Frame], None, None]:
             for n, pair in enumerate(data.frames(items)):
                 if n == 2:
                     raise Stopped

@@ -240,6 +240,20 @@ def test_pretrain_takes_a_published_teacher(typed: Typed, tmp_path: Path) -> Non
     assert status == 0, told
     assert "EfficientAD-S, teacher_small.pth, Apache-2.0" in told
     assert load_teacher(teacher).origin.licence == "Apache-2.0"
+    assert typed(*words, "--set", "licence=Apache-2.0")[0] == 0
+    status, told = typed(*words, "--set", "licence=MIT")
+    assert status == 2
+    assert "is a teacher of other settings; give --out another place, or remove it" in told
+    assert load_teacher(teacher).origin.licence == "Apache-2.0"
+
+
+def test_pretrain_says_of_a_finished_teacher_that_it_is_made(typed: Typed, tmp_path: Path) -> None:
+    words: list[str | Path] = ["pretrain", "--out", tmp_path / "t.safetensors"]
+    words += [w for s in ("steps=1", "width=0.07", "batch=2", "n_pictures=2") for w in ("--set", s)]
+    assert "made already" not in typed(*words)[1]
+    status, told = typed(*words)
+    assert status == 0
+    assert "t.safetensors: is made already" in told
 
 
 def test_wrong_usage_exits_2(typed: Typed) -> None:

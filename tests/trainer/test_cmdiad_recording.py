@@ -1,6 +1,8 @@
 """CMDIAD from a simulated recording to a bundle of three modes, by the public way."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,17 @@ def test_colour_alone_cannot_teach_what_depth_says(recipe: Path, tmp_path: Path)
     settings = {"modes": '["rgb"]', "gates": "{}"}
     with pytest.raises(DataError, match="needs the stream depth, and there is rgb only"):
         train(recipe, tmp_path / "run", QUIET, tmp_path / "pictures", settings)
+
+
+def test_a_refusal_amid_the_frames_ends_the_process(recording: Path, tmp_path: Path) -> None:
+    """A recording left open hangs for ever at the end of a process: only a process shows it."""
+    recipe, out = tmp_path / "r.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("clear_px = 2", "clear_px = 200", 1))
+    trainer = str(Path(sys.executable).with_name("loupe-trainer"))
+    done = subprocess.run(
+        [trainer, "train", str(recipe), "--data", str(recording), "--out", str(out)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "clear_px = 200 leaves no room" in done.stderr
+    assert not out.exists()

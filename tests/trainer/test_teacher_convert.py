@@ -75,7 +75,7 @@ def test_a_known_file_needs_nobodys_word(tmp_path: Path, monkeypatch: pytest.Mon
     known = PublishedFile("A teacher", "t.pth", "https://example.org/t.pth", sha256, NOBODY_SAYS)
     monkeypatch.setattr(convert, "PUBLISHED", (known,))
     assert convert_teacher(file, out).origin.licence == NOBODY_SAYS
-    assert convert_teacher(file, out, "MIT").origin.licence == "MIT"
+    assert convert_teacher(file, tmp_path / "mit.safetensors", "MIT").origin.licence == "MIT"
     monkeypatch.setattr(convert, "PUBLISHED", PUBLISHED)
     with pytest.raises(WeightsError, match=r"not that of teacher_small.pth \(b98a6a13…\)"):
         convert_teacher(file, tmp_path / "other.safetensors")

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from loupe_trainer.errors import RunError
+from loupe_trainer.errors import RunError, WeightsError
 from loupe_trainer.progress import Progress, SilentProgress, Task
 from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.pretrain import pretrain
@@ -129,3 +129,25 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, config: PretrainConfig)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-50])
     with pytest.raises(RunError, match="not a whole checkpoint"):
         pretrain(config, tmp_path / "teacher", SilentProgress())
+
+
+def test_a_finished_teacher_is_kept_and_no_other_is_put_in_its_place(
+    tmp_path: Path, config: PretrainConfig
+) -> None:
+    file, watched = tmp_path / "teacher", KilledAt(1)
+    made = pretrain(config, file, SilentProgress())
+    content = file.read_bytes()
+    elsewhere = config.model_copy(update={"checkpoint_every": 1})
+    assert_same_weights(pretrain(elsewhere, file, watched), made)
+    with pytest.raises(WeightsError, match="teacher of other settings; give --out another place"):
+        pretrain(config.model_copy(update={"batch": config.batch + 2}), file, watched)
+    assert watched.n_seen == 0
+    assert file.read_bytes() == content
+
+
+def test_what_is_no_teacher_is_never_replaced(tmp_path: Path, config: PretrainConfig) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text("name = 'mine'")
+    with pytest.raises(WeightsError, match="is not a whole teacher; give --out another place"):
+        pretrain(config, file, SilentProgress())
+    assert file.read_text() == "name = 'mine'"

@@ -1,6 +1,6 @@
 """What each mode of a recipe is given of a frame, and what is learnt from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Frames:
         self.items = [Item(f"{i}", f"p{i}", "good", Path("f")) for i in range(len(frames))]
         self.files: Mapping[str, Path] = {}
 
-    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+    def frames(self, items: Sequence[Item]) -> Generator[tuple[Item, Frame], None, None]:
         yield from ((item, self._frames[int(item.key)]) for item in items)
 
     def mask(self, item: Item) -> None: ...

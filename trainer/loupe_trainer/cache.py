@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -127,8 +128,12 @@ def cache_tensors(
             what = f"{place.name} in the cache is damaged: {what} again"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    frames = tracked(progress, data.frames(items), what, len(items))
-    _make(place, frames, len(items), views)
+    n = len(items)
+    with (
+        closing(data.frames(items)) as frames,
+        closing(tracked(progress, frames, what, n)) as shown,
+    ):
+        _make(place, shown, n, views)
     return _open(place, items, views)
 
 

@@ -250,8 +250,11 @@ def pretrain(
     if published is None:
         config = _pretrain_config(told, settings or [])
         require_file(to)
+        is_made = to.exists()  # by these very settings, or it is refused
         with _continuing():
             teacher = run_pretrain(config, to, open_progress())
+        if is_made:
+            out.print(f"{to}: is made already", markup=False, soft_wrap=True)
     else:
         only = dict(_parse_settings(settings or []))
         licence = only.pop("licence", None)

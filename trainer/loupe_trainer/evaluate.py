@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,28 +120,30 @@ def evaluate(
     inspector = Inspector(
         bundle, mode, engine, belt_from_camera=belt, min_depth_valid=data.min_depth_valid
     )
-    frames: list[Outcome] = []
+    outcomes: list[Outcome] = []
     shown: list[Shown] = []
     plain: list[Outcome] = []
     stage_us: list[Mapping[str, int]] = []
-    try:
+    with (
+        closing(engine),
+        closing(data.frames(items)) as frames,
+        closing(tracked(progress, frames, "inspecting", len(items))) as inspected,
+    ):
         prove(bundle, mode, engine)
-        for item, frame in tracked(progress, data.frames(items), "inspecting", len(items)):
+        for item, frame in inspected:
             found = inspector.inspect(frame)
             if found is None:
                 continue
             outcome = _outcome(item, frame, found)
-            frames.append(outcome)
+            outcomes.append(outcome)
             stage_us.append(found.stage_us)
             if found.anomaly_map is not None:
                 shown.append(_show(outcome, item, found, data))
                 if baseline is not None:
                     plain.append(_baseline_outcome(outcome, frame, found, inspector, baseline))
-    finally:
-        engine.close()
     return Evaluation(
-        mode, bundle.manifest.provenance.seed, inspector.cut, tuple(frames),
-        tuple(part_outcomes(items, frames)), tuple(shown), tuple(plain), tuple(stage_us),
+        mode, bundle.manifest.provenance.seed, inspector.cut, tuple(outcomes),
+        tuple(part_outcomes(items, outcomes)), tuple(shown), tuple(plain), tuple(stage_us),
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,25 +54,32 @@ def examine_half(
         return HalfVariant(None, {}, learnt.half.refused)
     specs = learnt.inputs, learnt.outputs
     try:
-        with Scorer(graphs[1], *specs) as half, MagnitudeProbe(*graphs, *specs) as probe:
+        with (
+            Scorer(graphs[1], *specs) as half,
+            MagnitudeProbe(*graphs, *specs) as probe,
+            closing(_held_out(plan, rule, "good")) as good,
+            closing(_held_out(plan, rule, "defect")) as defects,
+        ):
             exam = HalfExam(
                 proof=learnt.half, scorer=rule.scorer, half_scorer=half, probe=probe,
                 threshold=rule.threshold, unit=unit,
                 golden=[rule.view.prepared(g.frame, g.region) for g in golden],
-                good=_held_out(plan, rule, "good"), defects=_held_out(plan, rule, "defect"),
+                good=good, defects=defects,
             )  # fmt: skip
             return HalfVariant(graphs[1], exam.take())
     except (HalfError, GraphError, EngineError) as error:
         return HalfVariant(None, {}, str(error))
 
 
-def _held_out(plan: Plan, rule: GoldenRule, kind: Kind) -> Iterator[Tensors]:
+def _held_out(plan: Plan, rule: GoldenRule, kind: Kind) -> Generator[Tensors, None, None]:
     """Give at most 32 test frames of a kind, one a part, spread over all of them."""
     items = one_a_part(item for item in plan.split.test if item.kind == kind)
-    for _, frame in plan.data.frames([items[i] for i in spread(len(items), N_RANKED)]):
-        try:
-            tensors = rule.view.tensors(frame)
-        except FrameError:  # an unknown to either graph
-            continue
-        if tensors is not None:
-            yield tensors
+    some = [items[i] for i in spread(len(items), N_RANKED)]
+    with closing(plan.data.frames(some)) as frames:
+        for _, frame in frames:
+            try:
+                tensors = rule.view.tensors(frame)
+            except FrameError:  # an unknown to either graph
+                continue
+            if tensors is not None:
+                yield tensors

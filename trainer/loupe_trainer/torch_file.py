@@ -71,7 +71,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], file: Path, what: str)
         what: what they should be: named in errors.
 
     Raises:
-        WeightsError: One is missing, superfluous, or of another shape.
+        WeightsError: One is missing, superfluous, of another shape, or not finite.
     """
     own = network.state_dict()
     for key, value in own.items():
@@ -84,6 +84,8 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], file: Path, what: str)
                 f"{file}: not {what}: {key} is {tuple(state[key].shape)}, "
                 f"expected {tuple(value.shape)}"
             )
+        if not state[key].isfinite().all():
+            raise WeightsError(f"{file}: not {what}: {key} has values that are not finite")
     more = next((key for key in state if key not in own), None)
     if more is not None:
         raise WeightsError(f"{file}: not {what}: it also has {more}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 from loupe_trainer.progress import Progress
@@ -10,7 +10,9 @@ from loupe_trainer.progress import Progress
 T = TypeVar("T")
 
 
-def tracked(progress: Progress, things: Iterable[T], name: str, total: int) -> Iterator[T]:
+def tracked(
+    progress: Progress, things: Iterable[T], name: str, total: int
+) -> Generator[T, None, None]:
     """Pass things on, one step of a task each."""
     with progress.task(name, total) as task:
         for thing in things:

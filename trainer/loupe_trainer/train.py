@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from loupe_models.atomic import put_folder
@@ -183,6 +184,8 @@ def _require_some(seen: Samples, role: str, mend: str) -> None:
 
 def _golden(plan: Plan, rule: GoldenRule) -> tuple[GoldenFrame, ...]:
     defects = (item for item in plan.split.test if item.kind == "defect")
-    good = (frame for _, frame in plan.data.frames(plan.split.threshold))
-    bad = (frame for _, frame in plan.data.frames(one_a_part(defects)))
-    return choose_golden(good, bad, rule)
+    with (
+        closing(plan.data.frames(plan.split.threshold)) as good,
+        closing(plan.data.frames(one_a_part(defects))) as bad,
+    ):
+        return choose_golden((frame for _, frame in good), (frame for _, frame in bad), rule)

@@ -5,6 +5,8 @@ Its tokens tell cracks and uneven areas of a surface better than SqueezeNet's do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -40,8 +42,6 @@ AT_8: Final = 5  # blocks before the map at an eighth is taken
 # Strided layers pad at their right and bottom only, so maps drift to the left and up. Moving the
 # picture by 5 px puts cells within 3 px of the middle of what they describe.
 CENTRED: Final = (5, -5, 5, -5)
-
-Arrays = dict[str, npt.NDArray[np.float32]]
 
 
 class Convolution(nn.Module):
@@ -89,6 +89,54 @@ class MobileNet(Backbone):
         return at_8, x
 
 
+@dataclass(frozen=True, slots=True)
+class KerasFile:
+    """Keras' arrays by layer and name, each taken with the shape that it has to have."""
+
+    file: Path
+    arrays: Mapping[str, npt.NDArray[np.float32]]
+
+    def folded(
+        self, layer: str, kernel: str, shape: tuple[int, int, int, int], to: str
+    ) -> dict[str, Tensor]:
+        """Give a convolution's weight and bias, its batch normalisation folded into them.
+
+        Args:
+            layer: Its name; the normalisation's ends in `_bn`.
+            kernel: `depthwise_kernel` is (H, W, channels, 1), `kernel` (H, W, in, out).
+            shape: The kernel's.
+            to: Begins the names of what is given.
+
+        Raises:
+            WeightsError: An array is missing or of another shape, or a variance is negative.
+        """
+        taps = self._taken(f"{layer}/{kernel}", shape)
+        is_depthwise = kernel == "depthwise_kernel"
+        n_out = shape[2] if is_depthwise else shape[3]
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        gamma, beta, mean, variance = (self._taken(f"{layer}_bn/{n}", (n_out,)) for n in names)
+        if (variance < 0).any():
+            raise WeightsError(
+                f"{self.file}: not {WHAT}: {layer}_bn/{names[-1]} has negative values"
+            )
+        weight = taps.transpose((2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1))
+        gain = gamma / np.sqrt(variance + EPSILON)
+        return {
+            f"{to}.weight": torch.from_numpy(weight * gain[:, None, None, None]),
+            f"{to}.bias": torch.from_numpy(beta - mean * gain),
+        }
+
+    def _taken(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        if name not in self.arrays:
+            raise WeightsError(f"{self.file}: not {WHAT}: it lacks {name}")
+        array = self.arrays[name]
+        if array.shape != shape:
+            raise WeightsError(
+                f"{self.file}: not {WHAT}: {name} is {array.shape}, expected {shape}"
+            )
+        return array
+
+
 def load_mobilenet(weights: Path, licence: str | None = None) -> MobileNet:
     """Read the npz.
 
@@ -97,13 +145,13 @@ def load_mobilenet(weights: Path, licence: str | None = None) -> MobileNet:
     """
     arrays = read_arrays(weights, WHAT)
     network = MobileNet(tell_whose(weights, WHAT, (CONVERTED,), licence))
-    state = _folded(arrays, weights, "conv1/kernel", "conv1_bn", "stem.conv")
-    for i in range(len(BLOCKS)):
-        for j, (layer, kernel) in enumerate((("dw", "depthwise_kernel"), ("pw", "kernel"))):
-            name = f"conv_{layer}_{i + 1}"
-            state |= _folded(
-                arrays, weights, f"{name}/{kernel}", f"{name}_bn", f"blocks.{i}.{j}.conv"
-            )
+    keras = KerasFile(weights, arrays)
+    state = keras.folded("conv1", "kernel", (3, 3, 3, 32), "stem.conv")
+    for i, (channels, out, _) in enumerate(BLOCKS):
+        depthwise, pointwise = (3, 3, channels, 1), (1, 1, channels, out)
+        to = f"blocks.{i}"
+        state |= keras.folded(f"conv_dw_{i + 1}", "depthwise_kernel", depthwise, f"{to}.0.conv")
+        state |= keras.folded(f"conv_pw_{i + 1}", "kernel", pointwise, f"{to}.1.conv")
     fill(network, state, weights, WHAT)
     network.requires_grad_(requires_grad=False).eval()
     return network
@@ -117,20 +165,3 @@ def fetch_mobilenet(place: Path | None = None) -> str:
         f"to {place or PLACE / CONVERTED.file} (the conversion that is known here has sha256 "
         f"{CONVERTED.sha256})"
     )
-
-
-def _folded(arrays: Arrays, file: Path, kernel: str, norm: str, to: str) -> dict[str, Tensor]:
-    """Give a convolution's weight and bias, its batch normalisation folded into them."""
-    names = ("gamma", "beta", "moving_mean", "moving_variance")
-    try:
-        taps = arrays[kernel]
-        gamma, beta, mean, variance = (arrays[f"{norm}/{name}"] for name in names)
-    except KeyError as error:
-        raise WeightsError(f"{file}: not {WHAT}: it lacks {error.args[0]}") from error
-    is_depthwise = kernel.endswith("depthwise_kernel")
-    weight = taps.transpose((2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1))
-    gain = gamma / np.sqrt(variance + EPSILON)
-    return {
-        f"{to}.weight": torch.from_numpy(weight * gain[:, None, None, None]),
-        f"{to}.bias": torch.from_numpy(beta - mean * gain),
-    }

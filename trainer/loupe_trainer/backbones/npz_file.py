@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from loupe_trainer.errors import WeightsError
+
+MAX_BYTES: Final = 1_000_000_000  # unpacked; backbones take a hundredth of it
+# What NumPy was seen to raise on files that were cut short, overwritten or something else.
+DAMAGED: Final = (
+    ValueError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError, EOFError, OSError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read_arrays(file: Path, what: str) -> dict[str, npt.NDArray[np.float32]]:
@@ -19,11 +28,35 @@ def read_arrays(file: Path, what: str) -> dict[str, npt.NDArray[np.float32]]:
         what: Whose weights it should hold, for the message.
 
     Raises:
-        WeightsError: Missing, damaged, or of objects.
+        WeightsError: Missing, damaged, or not of finite real numbers alone; names the array.
     """
+    foreign = f"{file}: not {what}'s weights"
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name].astype(np.float32) for name in arrays.files}
-    except (ValueError, RuntimeError, zipfile.BadZipFile, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{file}: not {what}'s weights ({reason})") from error
+        with zipfile.ZipFile(file) as members:
+            n_bytes = sum(member.file_size for member in members.infolist())
+    except DAMAGED as error:
+        raise WeightsError(f"{foreign}: no readable npz ({_reason(error)})") from error
+    if n_bytes > MAX_BYTES:
+        raise WeightsError(f"{foreign}: it holds {n_bytes / 1e6:,.0f} MB, far too many")
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: _floats(arrays, name, foreign) for name in arrays.files}
+
+
+def _floats(arrays: np.lib.npyio.NpzFile, name: str, foreign: str) -> npt.NDArray[np.float32]:
+    try:
+        array = np.asarray(arrays[name])
+    except DAMAGED as error:  # NumPy's own words may advise to trust the file
+        raise WeightsError(
+            f"{foreign}: {name} is not a whole array of numbers; fetch it again"
+        ) from error
+    if array.dtype.kind != "f":
+        raise WeightsError(f"{foreign}: {name} holds {array.dtype}, not floating-point numbers")
+    with np.errstate(over="ignore"):
+        floats = array.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise WeightsError(f"{foreign}: {name} has values that are not finite; fetch it again")
+    return floats
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

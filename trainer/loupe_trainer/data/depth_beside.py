@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class DepthBeside:
         """Unknown."""
         return None
 
-    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+    def frames(self, items: Sequence[Item]) -> Generator[tuple[Item, Frame], None, None]:
         """Read colour, depth or both."""
         for item, frame in self.pictures.frames(items):
             yield item, self._with_depth(item, frame) if "depth" in self.streams else frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -80,8 +80,11 @@ class DataSet(Protocol):
     def min_depth_valid(self) -> float:
         """Least share of a region with a depth, where depth is used; less is `unknown`."""
 
-    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+    def frames(self, items: Sequence[Item]) -> Generator[tuple[Item, Frame], None, None]:
         """Read the frames of some items, in the set's own order, each once.
+
+        Whoever does not come to the end closes it, `contextlib.closing`: what is left to the end
+        of the process may wait for ever for a camera's threads, which are gone by then.
 
         Raises:
             DataError: A file is missing or is not what it should be.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class PictureSet:
         """As at a station; there is no depth here."""
         return DEFAULT_MIN_DEPTH_VALID
 
-    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+    def frames(self, items: Sequence[Item]) -> Generator[tuple[Item, Frame], None, None]:
         """Read the pictures one by one."""
         number = {item.key: i for i, item in enumerate(self.items)}
         for item in sorted(items, key=lambda i: number[i.key]):

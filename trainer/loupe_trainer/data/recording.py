@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,15 +90,16 @@ class RecordingSet:
         named = [self.path, *beside, *(self.path.parent / mask for mask in sorted(masks))]
         return {str(f.relative_to(self.path.parent)): f for f in named if f.is_file()}
 
-    def frames(self, items: Sequence[Item]) -> Iterator[tuple[Item, Frame]]:
+    def frames(self, items: Sequence[Item]) -> Generator[tuple[Item, Frame], None, None]:
         """Play the recording, and give the frames that are wanted."""
         wanted = {(i.stamp.frame_id, i.stamp.camera_ns): i for i in items if i.stamp}
-        for frame in read_frames(self.path, self.streams):
-            if not wanted:
-                return
-            item = wanted.pop((frame.frame_id, frame.camera_time.ns), None)
-            if item is not None:
-                yield item, frame.with_label(self.labels[item.key])
+        with closing(read_frames(self.path, self.streams)) as frames:
+            for frame in frames:
+                if not wanted:
+                    return
+                item = wanted.pop((frame.frame_id, frame.camera_time.ns), None)
+                if item is not None:
+                    yield item, frame.with_label(self.labels[item.key])
 
     def mask(self, item: Item) -> npt.NDArray[np.bool_] | None:
         """Read a truth mask from the folder beside the recording."""
@@ -107,8 +109,10 @@ class RecordingSet:
 
 def read_frames(
     path: Path, streams: tuple[Stream, ...], required: tuple[Stream, ...] | None = None
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Give every frame of a recording, in lock-step; nothing is dropped.
+
+    To be closed by whoever does not come to the end, see `DataSet.frames`.
 
     Args:
         path: A .db3 file.
@@ -151,13 +155,14 @@ def _label_runs(
         )
     labels: dict[tuple[int, int], Label] = {}
     n_runs, was_seen = 0, False
-    for frame in read_frames(path, streams):
-        is_seen = gate(frame, spec, belt) is not None
-        n_runs += is_seen and not was_seen
-        was_seen = is_seen
-        if is_seen:
-            label = Label(source=str(path), part_id=f"part-{n_runs:06d}", kind="good")
-            labels[frame.frame_id, frame.camera_time.ns] = label
+    with closing(read_frames(path, streams)) as frames:
+        for frame in frames:
+            is_seen = gate(frame, spec, belt) is not None
+            n_runs += is_seen and not was_seen
+            was_seen = is_seen
+            if is_seen:
+                label = Label(source=str(path), part_id=f"part-{n_runs:06d}", kind="good")
+                labels[frame.frame_id, frame.camera_time.ns] = label
     return labels
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,15 +101,16 @@ def show_failover(run: RunFolder, recording: Path, outcome: Outcome) -> SecondAc
     }
     views: dict[str, Views] = {}
     n_frames = 0
-    for frame in read_frames(recording, ("rgb", "depth"), required=("rgb",)):
-        n_frames += 1
-        part = top_frames.get(frame.frame_id)
-        if part is None or frame.label is None:
-            continue
-        inspection = inspectors[part.verdict.mode].inspect(frame)
-        if inspection is not None:
-            mask = read_mask(recording, frame.label)
-            views[part.part_id] = draw_views(frame, inspection, mask, belt)
+    with closing(read_frames(recording, ("rgb", "depth"), required=("rgb",))) as frames:
+        for frame in frames:
+            n_frames += 1
+            part = top_frames.get(frame.frame_id)
+            if part is None or frame.label is None:
+                continue
+            inspection = inspectors[part.verdict.mode].inspect(frame)
+            if inspection is not None:
+                mask = read_mask(recording, frame.label)
+                views[part.part_id] = draw_views(frame, inspection, mask, belt)
     for engine in engines.values():
         engine.close()
     return SecondAct(outcome, views, n_frames)

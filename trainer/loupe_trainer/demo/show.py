@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -40,19 +41,19 @@ def show(run: RunFolder, recording: Path, outcome: Outcome) -> FirstAct:
     views: dict[str, Views] = {}
     lines: list[tuple[float, Picture]] = []
     gaussian: dict[str, float] = {}
-    for frame in read_frames(recording, ("rgb", "depth")):
-        inspection = inspector.inspect(frame)
-        if inspection is None or frame.part_id is None:
-            continue
-        prepared = preprocess(frame, inspection.region, inspector.contract.preprocess, belt)
-        score = baseline.score(prepared.tensors["rgb"].astype(np.uint8, copy=False))
-        gaussian[frame.part_id] = max(score, gaussian.get(frame.part_id, score))
-        part = top_frames.get(frame.frame_id)
-        if part is not None and frame.label is not None:
-            mask = read_mask(recording, frame.label)
-            views[part.part_id] = draw_views(frame, inspection, mask, belt)
-            if part.decision == part.label.kind == "defect":
-                lines.append((part.score or 0.0, draw_line(frame, inspection, belt)))
-    engine.close()
+    with closing(engine), closing(read_frames(recording, ("rgb", "depth"))) as frames:
+        for frame in frames:
+            inspection = inspector.inspect(frame)
+            if inspection is None or frame.part_id is None:
+                continue
+            prepared = preprocess(frame, inspection.region, inspector.contract.preprocess, belt)
+            score = baseline.score(prepared.tensors["rgb"].astype(np.uint8, copy=False))
+            gaussian[frame.part_id] = max(score, gaussian.get(frame.part_id, score))
+            part = top_frames.get(frame.frame_id)
+            if part is not None and frame.label is not None:
+                mask = read_mask(recording, frame.label)
+                views[part.part_id] = draw_views(frame, inspection, mask, belt)
+                if part.decision == part.label.kind == "defect":
+                    lines.append((part.score or 0.0, draw_line(frame, inspection, belt)))
     line = max(lines, key=lambda scored: scored[0])[1]
     return FirstAct(outcome, views, line, colour_auroc(gaussian, outcome))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +73,16 @@ class PretrainConfig(Checked):
     def resumed_with(self) -> dict[str, object]:
         """What an interrupted training must have in common with the one that continues it."""
         return self.model_dump(mode="json", exclude={"device", "checkpoint_every"})
+
+    @property
+    def sha256(self) -> str:
+        """Of all that a finished teacher depends on, beside its origin.
+
+        That knows a backbone by its weights' hash, wherever they lie.
+        """
+        corpus = None if self.corpus is None else str(self.corpus.resolve())
+        told = self.resumed_with | {"backbone_weights": None, "corpus": corpus}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     @property
     def shape(self) -> PdnShape:

@@ -16,7 +16,7 @@ from torch import Tensor
 from loupe_trainer.errors import WeightsError
 from loupe_trainer.published_weights import NOBODY_SAYS, PublishedFile, fetch, tell_whose
 from loupe_trainer.teachers.pdn import PdnShape, PdnSize, teacher_network
-from loupe_trainer.teachers.weights import Origin, Teacher, save_teacher
+from loupe_trainer.teachers.weights import Origin, Teacher, kept_teacher, save_teacher
 from loupe_trainer.torch_file import fill, read_state_dict
 
 NELSON: Final = (
@@ -75,7 +75,8 @@ def convert_teacher(file: Path, out: Path, licence: str | None = None) -> Teache
         licence: SPDX name, for a file that is not known by its hash.
 
     Raises:
-        WeightsError: Missing, damaged, something else, or nobody says its licence.
+        WeightsError: Missing, damaged, something else, or nobody says its licence; or `out` is
+            there, and is not this teacher.
     """
     if not file.exists():
         raise WeightsError(f"{file}: not there; {fetch(PUBLISHED, file)}")
@@ -87,7 +88,7 @@ def convert_teacher(file: Path, out: Path, licence: str | None = None) -> Teache
     origin = Origin(
         name=whose.name, licence=whose.licence, sha256=whose.sha256, corpus="not told in its file"
     )
-    return save_teacher(out, network, origin)
+    return kept_teacher(out, origin) or save_teacher(out, network, origin)
 
 
 def _rename(theirs: Mapping[str, Tensor], file: Path) -> tuple[PdnSize, dict[str, Tensor]]:

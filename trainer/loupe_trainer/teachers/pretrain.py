@@ -13,7 +13,13 @@ from loupe_trainer.teachers.config import PretrainConfig
 from loupe_trainer.teachers.corpus import Corpus, MixedCorpus, PictureCorpus, Rgb, open_corpus
 from loupe_trainer.teachers.distil import distil
 from loupe_trainer.teachers.selfsupervised import train_selfsupervised
-from loupe_trainer.teachers.weights import Origin, Teacher, load_teacher, save_teacher
+from loupe_trainer.teachers.weights import (
+    Origin,
+    Teacher,
+    kept_teacher,
+    load_teacher,
+    save_teacher,
+)
 
 TEACHER: Final = "teacher.safetensors"
 
@@ -47,7 +53,7 @@ def teacher_of_parts(
 def pretrain(
     config: PretrainConfig, out: Path, progress: Progress, corpus: Corpus | None = None
 ) -> Teacher:
-    """Train a teacher and write it.
+    """Train a teacher and write it; one that is there and was made so already is kept.
 
     Args:
         config: The backbone if any, the schedule, the network's shape.
@@ -58,21 +64,25 @@ def pretrain(
     Raises:
         RecipeError: A backbone without its weights.
         RunError: The checkpoint beside `out` is of another training.
-        WeightsError: The weights are missing, foreign or damaged, or nobody says their licence.
+        WeightsError: The weights are missing, foreign or damaged, or nobody says their licence; or
+            something else is at `out`.
     """
     pictures = corpus or open_corpus(config.corpus)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if config.backbone is None:
-        network = train_selfsupervised(config, pictures, checkpoint, progress)
-        whose = Whose("self-supervised", "Apache-2.0", None)
-    else:
+    backbone, whose = None, Whose("self-supervised", "Apache-2.0", None)
+    if config.backbone is not None:
         backbone = open_backbone(config.backbone, config.backbone_weights, config.licence)
-        network = distil(backbone, config, pictures, checkpoint, progress)
         whose = backbone.whose
     origin = Origin(
         name=whose.name, licence=whose.licence, sha256=whose.sha256,
         corpus=pictures.name, steps=config.steps, seed=config.seed,
     )  # fmt: skip
-    teacher = save_teacher(out, network, origin)
+    if made := kept_teacher(out, origin, config.sha256):
+        return made
+    if backbone is None:
+        network = train_selfsupervised(config, pictures, checkpoint, progress)
+    else:
+        network = distil(backbone, config, pictures, checkpoint, progress)
+    teacher = save_teacher(out, network, origin, config.sha256)
     checkpoint.unlink(missing_ok=True)
     return teacher

@@ -46,6 +46,7 @@ class _Metadata(Checked):
     size: PdnSize
     width: float
     origin: Origin
+    made_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,13 @@ class Teacher:
 
     Attributes:
         sha256: Of its file.
+        made_with: Hash of the settings of its training; None where it was not trained here.
     """
 
     network: Pdn
     origin: Origin
     sha256: str
+    made_with: str | None = None
 
     @property
     def backbone(self) -> Backbone | None:
@@ -70,10 +73,10 @@ class Teacher:
         )
 
 
-def save_teacher(path: Path, network: Pdn, origin: Origin) -> Teacher:
+def save_teacher(path: Path, network: Pdn, origin: Origin, made_with: str | None = None) -> Teacher:
     """Write a teacher and give it back as `load_teacher` would."""
     shape = network.shape
-    metadata = _Metadata(size=shape.size, width=shape.width, origin=origin)
+    metadata = _Metadata(size=shape.size, width=shape.width, origin=origin, made_with=made_with)
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
     write_bytes(path, save(tensors, {METADATA_KEY: json.dumps(metadata.model_dump())}))
     return load_teacher(path)
@@ -104,4 +107,31 @@ def load_teacher(path: Path) -> Teacher:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"{path}: not a whole teacher ({reason}); make it anew") from error
     network.requires_grad_(requires_grad=False).eval()
-    return Teacher(network, metadata.origin, hashlib.sha256(content).hexdigest())
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Teacher(network, metadata.origin, sha256, metadata.made_with)
+
+
+def kept_teacher(path: Path, origin: Origin, made_with: str | None = None) -> Teacher | None:
+    """Give the very teacher that is to be written where it is there already.
+
+    Args:
+        path: Where it is to be written.
+        origin: What it is to say of itself.
+        made_with: See `Teacher`.
+
+    Returns:
+        None where nothing is there.
+
+    Raises:
+        WeightsError: Something else is there, which is not replaced.
+    """
+    elsewhere = "give --out another place, or remove it"
+    if not path.exists():
+        return None
+    try:
+        teacher = load_teacher(path)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: is there, and is not a whole teacher; {elsewhere}") from error
+    if (teacher.origin, teacher.made_with) != (origin, made_with):
+        raise WeightsError(f"{path}: is a teacher of other settings; {elsewhere}")
+    return teacher
