@@ -87,8 +87,7 @@ def belt(
     n_parts = len({item.part_id for item in good.items})
     chosen = drawn(good.items, round(0.55 * n_parts), seed)
     kept = [item for item in good.items if item.part_id in chosen]
-    steps = open_cmdiad(fit, 0, Path(), (mode,)).preprocess(mode)
-    return trial(steps, (good, kept), (exam, list(exam.items)), gate_spec()), fit
+    return trial(steps(fit, mode), (good, kept), (exam, list(exam.items)), gate_spec()), fit
 
 
 def potholes(folder: Path, seed: int) -> tuple[Trial, dict[str, Any]]:
@@ -99,8 +98,7 @@ def potholes(folder: Path, seed: int) -> tuple[Trial, dict[str, Any]]:
     chosen = drawn(data.items, 12, seed)
     kept = [i for i in data.items if i.part_id in chosen and i.kind == "good"]
     asked = [i for i in data.items if i.part_id not in chosen]
-    steps = open_cmdiad(fit, 0, Path(), ("rgbd",)).preprocess("rgbd")
-    return trial(steps, (data, kept), (data, asked), GateSpec()), fit
+    return trial(steps(fit, "rgbd"), (data, kept), (data, asked), GateSpec()), fit
 
 
 def drawn(items: Sequence[Item], n: int, seed: int) -> set[str]:
@@ -120,12 +118,19 @@ def recorded(name: str, seed: int, share: float) -> RecordingSet:
     return RecordingSet.open(path, BOTH, gate_spec(), None)
 
 
+def steps(fit: dict[str, Any], mode: Mode) -> tuple[PreprocessSpec, PreprocessSpec]:
+    """Give what is learnt from, and what a mode is asked about."""
+    method = open_cmdiad(fit, 0, Path(), (mode,))
+    return method.learnt_from(), method.preprocess(mode)
+
+
 def trial(
-    steps: PreprocessSpec, good: tuple[DataSet, list[Item]], exam: tuple[DataSet, list[Item]],
+    specs: tuple[PreprocessSpec, PreprocessSpec], good: tuple[DataSet, list[Item]], exam: tuple[DataSet, list[Item]],
     spec: GateSpec,
 ) -> Trial:  # fmt: skip
     """Prepare both halves."""
-    return Trial(Frames(seen(steps, *good, spec)), Frames(seen(steps, *exam, spec)))
+    learnt, asked_of = specs
+    return Trial(Frames(seen(learnt, *good, spec)), Frames(seen(asked_of, *exam, spec)))
 
 
 def seen(
