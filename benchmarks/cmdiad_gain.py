@@ -125,8 +125,8 @@ def steps(fit: dict[str, Any], mode: Mode) -> tuple[PreprocessSpec, PreprocessSp
 
 
 def trial(
-    specs: tuple[PreprocessSpec, PreprocessSpec], good: tuple[DataSet, list[Item]], exam: tuple[DataSet, list[Item]],
-    spec: GateSpec,
+    specs: tuple[PreprocessSpec, PreprocessSpec], good: tuple[DataSet, list[Item]],
+    exam: tuple[DataSet, list[Item]], spec: GateSpec,
 ) -> Trial:  # fmt: skip
     """Prepare both halves."""
     learnt, asked_of = specs
