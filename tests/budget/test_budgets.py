@@ -23,6 +23,7 @@ from loupe_edge.inspector import Inspector
 from loupe_edge.journal import JsonlJournal
 from loupe_edge.protocols import Outputs
 from loupe_edge.publisher import ZmqPublisher
+from loupe_edge.realsense import load_sdk
 from loupe_edge.station import Station
 from loupe_edge.stopwatch import Stopwatch
 from loupe_models.bundle import Bundle
@@ -211,6 +212,7 @@ def test_two_thousand_frames_leave_nothing_behind(
         journal={"path": tmp_path / "journal.jsonl"},
         record={"folder": tmp_path / "evidence", "max_count": 20},
     )
+    load_sdk()  # whose log opens a file for the rest of the process
     files = open_files()
     at: list[int] = []
     resident: list[int] = []
