@@ -40,7 +40,7 @@ loads libusb-1.0.so.0 || missing="$missing libusb-1.0-0"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     stop "Loupe needs Python 3.10 or newer, and $(command -v python3) is $(python3 -V)"
 
-say "installing Loupe [$extras] into $venv (some minutes the first time: up to 2 GB of packages)"
+say "installing Loupe [$extras] into $venv (some minutes the first time: 3.5 GB of packages)"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1' # the first to know dependency groups
 "$venv/bin/python" -m pip install -q -e ".[$extras]" --group dev

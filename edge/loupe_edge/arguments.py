@@ -66,7 +66,8 @@ def as_engine(
     """Read the options of an engine; a variant left out is what the engine is for.
 
     Raises:
-        BadInputError: There is no such engine, variant or front, or the engine has no such front.
+        BadInputError: There is no such engine, variant or front, or the engine has no such front
+            or no plans.
     """
     from loupe_edge.engine_settings import EngineKind, EngineSettings, FrontKind
 
@@ -81,6 +82,10 @@ def as_engine(
     if front == "gpu" and engine != "tensorrt":
         raise BadInputError(
             "--front gpu works in TensorRT's context: choose --engine tensorrt, or --front cpu"
+        )
+    if cache is not None and engine != "tensorrt":
+        raise BadInputError(
+            "--cache is for TensorRT's plans: choose --engine tensorrt, or leave it out"
         )
     told = {"kind": engine, "threads": threads, "cache": cache, "front": front}
     return EngineSettings.model_validate(told | ({"variant": variant} if variant else {}))

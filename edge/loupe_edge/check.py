@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from loupe_edge.gate_fit import GateFit, gate_fit
 from loupe_edge.places import check_places, told_of
 from loupe_edge.proof import ProofReport
 from loupe_edge.proved import open_proved
 from loupe_edge.station import Station, load_station
 from loupe_edge.station_fit import check_fit
 from loupe_models.bundle import Bundle, load_bundle
-from loupe_models.gate import GateSpec
 from loupe_models.manifest import Mode
 
 
@@ -26,11 +26,7 @@ class CheckedStation:
     station: Station
     bundle: Bundle
     proofs: Mapping[Mode, ProofReport]
-
-    @property
-    def gate(self) -> GateSpec:
-        """The station's own, or the bundle's."""
-        return self.station.gate_of(self.station.mode) or self.bundle.mode(self.station.mode).gate
+    gate: GateFit
 
 
 def check(path: Path) -> CheckedStation:
@@ -41,7 +37,7 @@ def check(path: Path) -> CheckedStation:
 
     Raises:
         StationError: A setting is wrong; every line of the message is `file: key: reason`.
-        BundleError: The bundle is damaged, foreign, or does not serve the mode.
+        BundleError: The bundle is damaged or foreign.
         ProofError: The bundle does not answer here as it did at its trainer's.
     """
     station = load_station(path)
@@ -50,7 +46,7 @@ def check(path: Path) -> CheckedStation:
         bundle = load_bundle(station.bundle)
         check_fit(station, bundle)
         proofs = {mode: _proof(station, bundle, mode) for mode in station.modes}
-    return CheckedStation(station, bundle, proofs)
+    return CheckedStation(station, bundle, proofs, gate_fit(station, bundle))
 
 
 def _proof(station: Station, bundle: Bundle, mode: Mode) -> ProofReport:
@@ -81,8 +77,8 @@ def _lines(checked: CheckedStation) -> list[tuple[str, str]]:
         ("proof", "; ".join(_proof_line(mode, proof) for mode, proof in checked.proofs.items())),
         ("camera", f"{source}, {' and '.join(camera.streams)}"),
         ("failover", _failover_line(station)),
-        *(("gate", _gate_line(station, bundle, mode)) for mode in station.modes),
-        *(("threshold", _threshold_line(station, bundle, mode)) for mode in station.modes),
+        *(("gate", _gate_line(checked, mode)) for mode in station.modes),
+        *(("threshold", _threshold_line(checked, mode)) for mode in station.modes),
         ("belt", station.calibration_id() or "none: no heights, no millimetres"),
         (
             "publish",
@@ -120,9 +116,11 @@ def _failover_line(station: Station) -> str:
     return f"to {', then '.join(rule.modes)}, and back after {rule.return_after_frames} good frames"
 
 
-def _gate_line(station: Station, bundle: Bundle, mode: Mode) -> str:
-    own = station.gate_of(mode)
-    spec = own or bundle.mode(mode).gate
+def _gate_line(checked: CheckedStation, mode: Mode) -> str:
+    if checked.gate.is_labelled:
+        return f"{mode}: where the recording's labels say; no gate counts"
+    own = checked.station.gate_of(mode)
+    spec = own or checked.bundle.mode(mode).gate
     whose = "the station's" if own else "the bundle's"
     where = "the whole frame"
     if spec.region_px is not None:
@@ -132,11 +130,14 @@ def _gate_line(station: Station, bundle: Bundle, mode: Mode) -> str:
     return f"{mode}: {where}, {how} ({whose})"
 
 
-def _threshold_line(station: Station, bundle: Bundle, mode: Mode) -> str:
+def _threshold_line(checked: CheckedStation, mode: Mode) -> str:
+    station = checked.station
     own_value = station.threshold_of(mode)
     if own_value is not None:
         return f"{mode}: {own_value:.4f} (the station's own: no promise comes with it)"
-    threshold = bundle.mode(mode).threshold_of(station.engine.variant)
+    threshold = checked.bundle.mode(mode).threshold_of(station.engine.variant)
+    if mode in checked.gate.rescaled:
+        return f"{mode}: {threshold.value:.4f} (at another scale: no promise comes with it)"
     return (
         f"{mode}: {threshold.value:.4f} "
         f"(at most {threshold.false_reject_rate:.1%} of good parts rejected, "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loupe_edge.errors import RecordingError
 from loupe_edge.labels import belt_path, labels_path, masks_path
+from loupe_models.bundle import refuse_inside_bundle
 from loupe_models.making import hold
 
 
@@ -23,11 +24,13 @@ class Claim:
     Raises:
         RecordingError: The name does not end in `.db3`, anything of a recording stands there, or
             another process is at work on it.
+        BundleError: The recording would lie in a bundle.
     """
 
     def __init__(self, path: Path) -> None:
         if path.suffix != ".db3":
             raise RecordingError(f"{path}: a recording's name ends in .db3 (.bag is no more)")
+        refuse_inside_bundle(path)
         self.path = path
         self._folder = path.parent / f".{path.name}.making"
         self.making = self._folder / path.name

@@ -96,8 +96,8 @@ def check(
 
     checked = check_station(config)
     out.print(checked_table(checked))
-    if checked.gate.warning:
-        err.print(f"warning: {checked.gate.warning}", style="yellow", soft_wrap=True)
+    for warning in checked.gate.warnings:
+        err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 @app.command(rich_help_panel=STATION)
@@ -110,15 +110,19 @@ def build(
 
     A plan serves one graph on one GPU, driver and TensorRT, and takes minutes to build on a small
     device. `run` builds what is missing; with the plan there it starts in seconds. A plan that is
-    there already is proved again and left alone. Ctrl-C keeps nothing half-built.
+    there already is proved again and left alone; a mode without an fp16 graph is left out, with the
+    reason. Ctrl-C keeps nothing half-built.
 
     Example: `loupe-edge build bundle/`
     """
-    from loupe_edge.build import build_plans
+    from loupe_edge.build import build_plans, left_out
     from loupe_models.bundle import load_bundle
 
-    for built in build_plans(load_bundle(bundle), as_mode(mode), cache):
+    loaded, only = load_bundle(bundle), as_mode(mode)
+    for built in build_plans(loaded, only, cache):
         out.print(built.told, markup=False, soft_wrap=True)
+    for missing in left_out(loaded, only):
+        out.print(missing.told, markup=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=STATION)
@@ -251,7 +255,8 @@ def replay(  # noqa: PLR0913  (as many as there are options)
     recording: Annotated[Path, typer.Option(help="The .db3 to look at.")],
     mode: Mode = None,
     station: Annotated[
-        Path | None, typer.Option(help="A station's TOML file, for its gate, belt and limits.")
+        Path | None,
+        typer.Option(help="A station's file, for belt, limits and gate (labels win over it)."),
     ] = None,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Behave as live: frames may be dropped.")
@@ -276,7 +281,11 @@ def replay(  # noqa: PLR0913  (as many as there are options)
 
     request = Request(bundle, recording, as_mode(mode), station, publish, is_real_time=real_time)
     counts: Counter[str] = Counter()
-    with progress("replaying") as report, closing(replayed(request)) as verdicts:
+
+    def tell(line: str) -> None:
+        err.print(line, style="yellow", soft_wrap=True)
+
+    with progress("replaying") as report, closing(replayed(request, tell)) as verdicts:
         for verdict in verdicts:
             counts[verdict.decision] += 1
             if as_json:

@@ -10,7 +10,6 @@ from loupe_edge.mode_choice import Choice, ModeChoice
 from loupe_edge.sensor_health import SensorRule, sensor_health
 from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame, Rect
-from loupe_models.gate import GateSpec
 
 
 class FailoverInspector:
@@ -45,11 +44,6 @@ class FailoverInspector:
     def cut(self) -> float:
         """The threshold in force."""
         return self._in_force.cut
-
-    @property
-    def gate_spec(self) -> GateSpec:
-        """The gate in force."""
-        return self._in_force.gate_spec
 
     @property
     def ailment(self) -> str:

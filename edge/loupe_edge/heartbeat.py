@@ -11,7 +11,7 @@ from loupe_edge.protocols import Publisher
 from loupe_edge.verdict import Heartbeat, encodable
 
 STOP_TIMEOUT_S = 2.0
-LAST_WORDS = "the service ends"  # of a station that was well to its end
+LAST_WORDS = "the service ends"  # last in the reason of a station that ran to its end
 
 
 class HeartbeatThread:
@@ -63,15 +63,18 @@ class HeartbeatThread:
             self._beat()
         self._beat(LAST_WORDS)
 
-    def _beat(self, word: str = "") -> None:
+    def _beat(self, last_words: str = "") -> None:
         condition = self._health.condition()
+        reasons = [condition.reason]
+        if condition.state in ("ready", "degraded"):  # else it did not run to its end
+            reasons.append(last_words)
         self._publisher.heartbeat(
             Heartbeat(
                 station=self._station,
                 epoch=self._epoch,
                 seq=self._health.last_seq,
                 state=condition.state,
-                reason=encodable(condition.reason or word),
+                reason=encodable("; ".join(filter(None, reasons))),
                 at_ns=time.time_ns(),
             )
         )

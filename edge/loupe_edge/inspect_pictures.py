@@ -17,7 +17,7 @@ from loupe_edge.overlays import MapScale, draw_overlay
 from loupe_edge.pictures import list_pictures, read_rgb
 from loupe_edge.verdict import Decision, WireBundle, WireRegion
 from loupe_models.atomic import write_text
-from loupe_models.bundle import Bundle
+from loupe_models.bundle import Bundle, refuse_inside_bundle
 from loupe_models.checked import Checked
 from loupe_models.errors import BundleError, FrameError
 from loupe_models.frame import Frame, Rect
@@ -94,7 +94,7 @@ def inspect_pictures(
         One verdict a picture, in the order of their names.
 
     Raises:
-        BundleError: The mode needs depth, which pictures do not have.
+        BundleError: The mode needs depth, which pictures do not have; or `out` lies in a bundle.
         BadInputError: Nothing to inspect, not an image, a size that does not fit the gate, or
             pictures that lie where the overlays go.
         OSError: The disk does not take an overlay.
@@ -103,6 +103,7 @@ def inspect_pictures(
         raise BundleError(
             f"mode {inspector.mode} needs depth, and pictures have none: {WITHOUT_COLOUR}"
         )
+    refuse_inside_bundle(out)
     jobs = _jobs(source)
     _refuse_own_folder(jobs, out)
     (out / VERDICTS).unlink(missing_ok=True)  # an earlier run's, which these overlays would belie

@@ -166,8 +166,9 @@ def summary_table(summaries: Sequence[StationSummary], n_malformed: int) -> Tabl
 def _rare(summary: StationSummary) -> str:
     """Say under the table what a good day has none of: columns for it would not fit 80."""
     kinds = ("expired", "repeat", "restart", "silence")
-    told = ", ".join(f"{n} {kind}" for kind in kinds if (n := summary.n.get(kind, 0)))
-    return f"{printable(summary.station)}: {told}" if told else ""
+    told = [f"{n} {kind}" for kind in kinds if (n := summary.n.get(kind, 0))]
+    told += [f"{summary.n_dropped} frames dropped"] if summary.n_dropped else []
+    return f"{printable(summary.station)}: {', '.join(told)}" if told else ""
 
 
 def _clock(unix_ns: int) -> str:

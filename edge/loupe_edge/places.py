@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from loupe_edge.endpoint import unbindable
 from loupe_edge.errors import NoRuntimeError, StationError
 from loupe_edge.station import Station
 from loupe_models.bundle import MANIFEST
 
 
 def check_places(station: Station) -> None:
-    """Look at the bundle, the recording, the journal, and the folder of evidence; nothing is made.
+    """Look at all that the station reads, and where it writes; nothing is made.
 
     Raises:
         StationError: Every place that cannot serve, a line each, as `key: reason`.
@@ -45,10 +46,12 @@ def _problems(station: Station) -> Iterator[str]:
     recording = station.camera.recording
     if recording is not None and not recording.is_file():
         yield f"camera.recording: {recording}: no such recording; give a .db3 file"
+    if reason := unbindable(station.publish.endpoint):
+        yield f"publish.endpoint: {reason}"
     if station.journal is not None:
         journal = station.journal.path
-        if journal.is_dir():
-            yield f"journal.path: {journal} is a folder; give a file in it"
+        if journal.exists() and not journal.is_file():  # opening a pipe waits for its reader
+            yield f"journal.path: {journal} is no plain file; give the name of one"
         elif reason := _unwritable(journal):
             yield f"journal.path: {reason}"
     if station.record is not None:

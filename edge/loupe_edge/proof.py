@@ -124,8 +124,9 @@ def _compare(
         instead = "" if inspector.variant == "fp32" else "; its variant fp32 may do"
         raise ProofError(
             f"{name}: this device says {found.decision} {found.score:.5f}, the trainer said "
-            f"{golden.decision} {golden.image_score:.5f} (error {error:.2g}, at most "
-            f"{tolerance:.2g}): do not use this bundle with this engine on this device{instead}"
+            f"{golden.decision} {golden.image_score:.5f} (they differ by {error:.2g} of the good "
+            f"parts' spread, s95 - s50; at most {tolerance:.2g} is allowed): do not use this "
+            f"bundle with this engine on this device{instead}"
         )
     return error
 

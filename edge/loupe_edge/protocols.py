@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from loupe_calibration.transform import Transform
 from loupe_edge.verdict import Heartbeat, Verdict
+from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame, Rect
-from loupe_models.gate import GateSpec
 from loupe_models.preprocess import Prepared, PreprocessSpec, Tensors
 
 if TYPE_CHECKING:
@@ -86,16 +86,16 @@ class FrameInspector(Protocol):
     """What answers for a frame: one mode of a bundle, or the best of several."""
 
     @property
+    def bundle(self) -> Bundle:
+        """The bundle of every mode."""
+
+    @property
     def mode(self) -> str:
         """The mode in force."""
 
     @property
     def cut(self) -> float:
         """The threshold in force."""
-
-    @property
-    def gate_spec(self) -> GateSpec:
-        """The gate in force."""
 
     @property
     def ailment(self) -> str:

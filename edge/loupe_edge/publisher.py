@@ -13,11 +13,10 @@ import errno
 import socket
 import threading
 import time
-from pathlib import Path
 
 import zmq
 
-from loupe_edge.endpoint import port_of
+from loupe_edge.endpoint import ipc_path, port_of, unbindable
 from loupe_edge.errors import StationError
 from loupe_edge.verdict import Heartbeat, Verdict
 
@@ -74,6 +73,8 @@ class ZmqPublisher:
             port_of(endpoint)
         except ValueError as error:
             raise StationError(f"publish.endpoint: {error}") from error
+        if reason := unbindable(endpoint):
+            raise StationError(f"publish.endpoint: {reason}")
         self._refuse_stolen_ipc(endpoint)
         self._lock = threading.Lock()
         self._context = zmq.Context()
@@ -126,12 +127,12 @@ class ZmqPublisher:
     @staticmethod
     def _refuse_stolen_ipc(endpoint: str) -> None:
         """ZeroMQ takes an ipc path away from whoever is bound to it, without a word."""
-        path = Path(endpoint.removeprefix("ipc://"))
-        if not endpoint.startswith("ipc://") or not path.is_socket():
+        path = ipc_path(endpoint)
+        if path is None or not path.is_socket():
             return
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1)
-            if probe.connect_ex(str(path)) == 0:
+            if probe.connect_ex(str(path)) != errno.ECONNREFUSED:  # or nobody is bound to it
                 raise StationError(
                     f"publish.endpoint: {endpoint} is in use; is this station running already? "
                     f"stop it, or choose another endpoint"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loupe_edge.assembly import open_service
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import StationError
+from loupe_edge.gate_fit import gate_fit
 from loupe_edge.inspector import streams_needed
 from loupe_edge.protocols import Publisher
 from loupe_edge.publisher import SilentPublisher
@@ -18,9 +20,15 @@ from loupe_edge.verdict import Verdict
 from loupe_models.bundle import load_bundle
 from loupe_models.manifest import Mode
 
+log = logging.getLogger(__name__)
+
 
 def replay(
-    station: Station, *, real_time: bool = False, publisher: Publisher | None = None
+    station: Station,
+    *,
+    real_time: bool = False,
+    publisher: Publisher | None = None,
+    tell: Callable[[str], None] = log.warning,
 ) -> Iterator[Verdict]:
     """Yield the verdicts of a station whose camera is a recording.
 
@@ -31,6 +39,7 @@ def replay(
         station: Its journal, evidence and metrics are used where it names them.
         real_time: Behave as live.
         publisher: Where verdicts also go; nowhere by default.
+        tell: Takes a line of what to know of the verdicts.
 
     Raises:
         BadInputError: Settings, bundle or recording cannot be used.
@@ -40,7 +49,11 @@ def replay(
     station = station.model_copy(update={"camera": camera})
     publisher = publisher or SilentPublisher()
     with open_service(station, lock_step=not real_time, publisher=publisher) as service:
+        for warning in gate_fit(station, service.inspector.bundle).rescaled.values():
+            tell(f"warning: {warning}")
         yield from service.verdicts()
+        if real_time:
+            tell(service.pace.told)
 
 
 def station_for(

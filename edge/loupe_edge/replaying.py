@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,12 @@ class Request:
     is_real_time: bool = False
 
 
-def replayed(request: Request) -> Generator[Verdict, None, None]:
+def replayed(request: Request, tell: Callable[[str], None]) -> Generator[Verdict, None, None]:
     """Yield the verdicts; where they are also published, wait for a subscriber first.
+
+    Args:
+        request: What to replay.
+        tell: Takes a line of what to know of the verdicts.
 
     Raises:
         BadInputError: Bundle, recording or station cannot be used.
@@ -52,7 +56,7 @@ def replayed(request: Request) -> Generator[Verdict, None, None]:
         if request.endpoint is not None:
             publisher = stack.enter_context(closing(ZmqPublisher(request.endpoint)))
             _wait_for_subscriber(publisher, request.endpoint)
-        yield from replay(settings, real_time=request.is_real_time, publisher=publisher)
+        yield from replay(settings, real_time=request.is_real_time, publisher=publisher, tell=tell)
 
 
 def _wait_for_subscriber(publisher: ZmqPublisher, endpoint: str) -> None:

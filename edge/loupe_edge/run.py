@@ -9,6 +9,7 @@ from types import FrameType
 
 from loupe_edge.assembly import open_service
 from loupe_edge.errors import JournalError
+from loupe_edge.gate_fit import gate_fit
 from loupe_edge.places import check_places, told_of
 from loupe_edge.station import Station, load_station
 
@@ -44,10 +45,12 @@ def run_station(path: Path) -> int:
         before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             log.info("%s: verdicts on %s", station.station, station.publish.endpoint)
-            if warning := service.inspector.gate_spec.warning:
+            for warning in gate_fit(station, service.inspector.bundle).warnings:
                 log.warning("%s", warning)
             service.run()
         finally:
+            level = logging.WARNING if service.pace.is_behind else logging.INFO
+            log.log(level, "%s", service.pace.told)
             for number, handler in before.items():
                 signal.signal(number, handler)
     if service.journal is not None and service.journal.n_owed:

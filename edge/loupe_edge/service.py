@@ -18,6 +18,7 @@ from loupe_edge.handover import Handed, HandOver, Trouble
 from loupe_edge.health import Health
 from loupe_edge.heartbeat import HeartbeatThread
 from loupe_edge.metrics import Metrics
+from loupe_edge.pace import Pace
 from loupe_edge.protocols import Camera, FrameInspector, Journal, Publisher
 from loupe_edge.stopwatch import Stopwatch
 from loupe_edge.verdict import Verdict
@@ -33,6 +34,7 @@ class Service:
     Attributes:
         lock_step: Replay: hand-over waits, deadlines are measured but not enforced.
         deadline_ms: From hand-over to decision.
+        pace: Whether it kept up with its camera.
     """
 
     camera: Camera
@@ -47,6 +49,7 @@ class Service:
     ladder: Ladder = field(default_factory=Ladder)
     lock_step: bool = False
     deadline_ms: int = 200
+    pace: Pace = field(default_factory=Pace)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -78,6 +81,7 @@ class Service:
                 with watch.stage("publish"):
                     self.publisher.publish(verdict)
                 self.health.last_seq = verdict.seq
+                self.pace.n_verdicts += 1
                 with watch.stage("journal"):
                     self._keep(verdict)
                 with watch.stage("record"):
@@ -104,6 +108,7 @@ class Service:
             raise
         finally:
             capture.stop()
+            self.pace.n_dropped = self._n_dropped(hand_over)
             self.health.rest("loop")
 
     def _handed(self, hand_over: HandOver, capture: Capture) -> Iterator[Handed]:
@@ -123,6 +128,7 @@ class Service:
             return handed.item
         waited_us = (time.monotonic_ns() - handed.at_ns) // 1000
         found = self.inspector.inspect(handed.item)
+        self.pace.count(handed.item, found)
         self._tell_mode()
         if found is None:
             return None
@@ -160,12 +166,15 @@ class Service:
         return replace(look, inspection=replace(look.inspection, decision="unknown", reason=reason))
 
     def _write(self, look: Look | Trouble, hand_over: HandOver) -> Verdict:
-        dropped = self.camera.counters.dropped_frames + hand_over.dropped
+        dropped = self._n_dropped(hand_over)
         if isinstance(look, Trouble):
             return self.clerk.write_trouble(
                 look.reason, self.inspector.mode, self.inspector.cut, dropped
             )
         return self.clerk.write(look, dropped)
+
+    def _n_dropped(self, hand_over: HandOver) -> int:
+        return self.camera.counters.dropped_frames + hand_over.dropped
 
     def _keep(self, verdict: Verdict) -> None:
         """Append to the journal; a disk that refuses is told on the heartbeat, not by silence."""

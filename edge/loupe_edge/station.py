@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,12 +25,15 @@ from loupe_calibration.belt import belt_from_camera
 from loupe_calibration.errors import CalibrationError
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import CameraSettings
-from loupe_edge.endpoint import MAX_PORT, port_of
+from loupe_edge.endpoint import MAX_PORT, ipc_path, port_of
 from loupe_edge.engine_settings import REFERENCE, EngineSettings
 from loupe_edge.errors import StationError
 from loupe_edge.failover_settings import FailoverSettings
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
+from loupe_edge.labels import belt_path, labels_path
+from loupe_models.bundle import refuse_inside_bundle
 from loupe_models.checked import Checked
+from loupe_models.errors import BundleError
 from loupe_models.gate import GateSpec
 from loupe_models.manifest import Mode
 from loupe_models.settings import plain_reason, read_settings
@@ -247,7 +251,7 @@ def load_station(path: Path) -> Station:
     try:
         station = read_settings(Station, document)
         station.belt_from_camera()
-        _check_places(station)
+        _check_places(station, path)
     except ValidationError as error:
         raise StationError(
             "\n".join(
@@ -262,22 +266,58 @@ def load_station(path: Path) -> Station:
     return station
 
 
-def _check_places(station: Station) -> None:
+def _check_places(station: Station, path: Path) -> None:
     """Keep what is written apart from what is read: the record folder is emptied of its oldest.
 
     Raises:
-        StationError: Evidence among other files, or a place that is not what it should be.
+        StationError: Evidence or verdicts among other files, or a place that is not what it
+            should be.
     """
-    if station.journal is not None and station.journal.path.is_dir():
-        raise StationError(f"journal.path: {station.journal.path} is a folder; name a file in it")
-    if station.record is None:
-        return
-    folder = station.record.folder.resolve()
+    journal = station.journal.path if station.journal else None
+    record = station.record.folder if station.record else None
+    if journal is not None:
+        _check_journal(journal, station, path)
+    if record is not None:
+        _check_record(record, station, journal)
+    written = {
+        "journal.path": journal,
+        "record.folder": record,
+        "engine.cache": station.engine.cache,
+        "publish.endpoint": ipc_path(station.publish.endpoint),
+    }
+    for key, place in written.items():
+        try:
+            if place is not None:
+                refuse_inside_bundle(place)
+        except BundleError as error:
+            raise StationError(f"{key}: {error}") from error
+
+
+def _check_journal(journal: Path, station: Station, path: Path) -> None:
+    if journal.is_dir():
+        raise StationError(f"journal.path: {journal} is a folder; name a file in it")
+    others = {
+        "station's own file": path,
+        "belt.file": station.belt.file if station.belt else None,
+        "socket of publish.endpoint": ipc_path(station.publish.endpoint),
+    }
+    recording = station.camera.recording
+    if recording is not None and recording.is_file():
+        others["camera.recording"] = recording
+        others["labels file of camera.recording"] = labels_path(recording)
+        others["belt file of camera.recording"] = belt_path(recording)
+    for name, other in others.items():
+        if other is not None and os.path.realpath(journal) == os.path.realpath(other):
+            raise StationError(f"journal.path: {journal} is the {name}; name a file of its own")
+
+
+def _check_record(record: Path, station: Station, journal: Path | None) -> None:
+    folder = record.resolve()
     if folder.exists() and not folder.is_dir():
         raise StationError(f"record.folder: {folder} is a file; name a folder")
     others = {
         "bundle": station.bundle,
-        "journal.path": station.journal.path if station.journal else None,
+        "journal.path": journal,
         "camera.recording": station.camera.recording,
     }
     for key, other in others.items():
@@ -285,10 +325,6 @@ def _check_places(station: Station) -> None:
             raise StationError(
                 f"record.folder: {folder} is or holds the {key}, {other}; name a folder of its own"
             )
-    if station.bundle.resolve() in folder.parents:
-        raise StationError(
-            f"record.folder: {folder} lies in the bundle, which must not change; name another"
-        )
 
 
 def _resolve(document: dict[str, object], keys: tuple[str, ...], folder: Path) -> None:

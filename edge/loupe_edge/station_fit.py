@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import RecordingError, StationError
 from loupe_edge.inspector import streams_needed
-from loupe_edge.labels import read_labels
+from loupe_edge.labels import belt_path, read_labels
 from loupe_edge.realsense import stream_size_wh
 from loupe_edge.station import Station
 from loupe_models.bundle import Bundle
@@ -19,17 +19,18 @@ def check_fit(station: Station, bundle: Bundle) -> None:
     """Hold a station against the bundle it names, in every mode that may come into force.
 
     Raises:
-        BundleError: The bundle does not serve the mode.
         StationError: Every setting that the bundle asks for and the station lacks, a line each.
     """
-    bundle.mode(station.mode)
     problems: list[str] = []
     for mode in station.modes:
         if mode in bundle.manifest.modes:
             problems.extend(_mode_problems(station, bundle, mode))
         else:
+            key = "mode" if mode == station.mode else "failover.modes"
             served = ", ".join(bundle.manifest.modes)
-            problems.append(f"failover.modes: {bundle.manifest.id} serves {served}, not {mode}")
+            problems.append(
+                f"{key}: {bundle.manifest.id} serves {served}, not {mode}; give one of these"
+            )
     if problems:
         raise StationError("\n".join(dict.fromkeys(problems)))
 
@@ -39,7 +40,11 @@ def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str
     gate = station.gate_of(mode) or contract.gate
     if station.engine.variant not in contract.variants:
         offered = ", ".join(contract.variants)
-        yield f"engine.variant: {bundle.manifest.id} has {offered} for {mode}"
+        why = contract.why_not(station.engine.variant)
+        yield (
+            f"engine.variant: {bundle.manifest.id} has {offered} for {mode}, "
+            f"not {station.engine.variant}{why}"
+        )
     needed = streams_needed(contract, gate)
     if missing := sorted(needed - set(station.camera.streams)):
         yield f"camera.streams: mode {mode} and its gate need {', '.join(missing)} too"
@@ -52,9 +57,20 @@ def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str
         )
     removes_belt = any(step.step == "remove_belt" for step in contract.preprocess.steps)
     if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
-        yield "belt: the gate or the preprocessing works by height above the belt"
+        yield _belt_problem(station.camera)
     whose = "the station's" if station.gate_of(mode) else "the bundle's"
     yield from _region_problems(station.camera, gate, whose)
+
+
+def _belt_problem(camera: CameraSettings) -> str:
+    told = "belt: the gate or the preprocessing works by height above the belt: give [belt] file"
+    beside = belt_path(camera.recording) if camera.recording is not None else None
+    if beside is not None and beside.is_file():
+        return f'{told} = "{beside}", which lies beside the recording'
+    return (
+        f'{told} = "NAME.belt.json", as `loupe-edge simulate` writes it beside its recording, or '
+        f"the calibrated plane as normal and point_m"
+    )
 
 
 def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
@@ -73,8 +89,10 @@ def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
 
 def _region_problems(camera: CameraSettings, gate: GateSpec, whose: str) -> Iterator[str]:
     region = gate.region_px
-    frame_wh = _frame_size_wh(camera) if region is not None else None
-    if region is None or frame_wh is None:
+    if region is None or is_labelled(camera):
+        return
+    frame_wh = frame_size_wh(camera)
+    if frame_wh is None:
         return
     right, bottom = region.x_px + region.width_px, region.y_px + region.height_px
     if right > frame_wh[0] or bottom > frame_wh[1]:
@@ -85,18 +103,28 @@ def _region_problems(camera: CameraSettings, gate: GateSpec, whose: str) -> Iter
         )
 
 
-def _frame_size_wh(camera: CameraSettings) -> tuple[int, int] | None:
-    """Give the size of the frames that the gate will see; None where it is not known yet.
+def is_labelled(camera: CameraSettings) -> bool:
+    """Whether labels beside a recording say where the parts are; they win over any gate.
 
-    A recording whose labels say where the parts are is not gated. What is wrong with a recording
-    is told where it is played.
+    What is wrong with a recording is told where it is played.
+    """
+    if camera.recording is None:
+        return False
+    try:
+        labels = read_labels(camera.recording).by_frame.values()
+    except RecordingError:
+        return False
+    return any(label.rect_px is not None for label in labels)
+
+
+def frame_size_wh(camera: CameraSettings) -> tuple[int, int] | None:
+    """Give the size of the frames, pixels; None where it is not known yet.
+
+    What is wrong with a recording is told where it is played.
     """
     if camera.recording is None:
         return camera.width_px, camera.height_px
     try:
-        labels = read_labels(camera.recording).by_frame.values()
-        if any(label.rect_px is not None for label in labels):
-            return None
         return stream_size_wh(camera.recording, "rgb" if "rgb" in camera.streams else "depth")
     except (RecordingError, StationError):
         return None

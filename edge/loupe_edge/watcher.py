@@ -70,12 +70,15 @@ class StationSummary:
     Attributes:
         n: Events by kind, and verdicts by decision.
         n_lost: Verdicts that were sent and never arrived.
+        n_dropped: Frames nobody looked at since the station's start, as its last verdict says;
+            over all its starts that were heard.
         latency_ms: p50 and p99 from capture to publication; None without verdicts.
     """
 
     station: str
     n: dict[str, int]
     n_lost: int
+    n_dropped: int
     latency_ms: tuple[float, float] | None
 
 
@@ -86,6 +89,7 @@ class _Heard:
     Attributes:
         next_seq: None until a verdict or heartbeat says where the sequence stands.
         owed_seq: Last verdict that a heartbeat announced and that has not arrived.
+        n_dropped: By epoch.
     """
 
     name: str
@@ -97,6 +101,7 @@ class _Heard:
     has_ended: bool = False
     state: str = ""
     n_lost: int = 0
+    n_dropped: dict[int, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=N_LATENCIES))
 
@@ -169,7 +174,8 @@ def _sum_up(heard: _Heard) -> StationSummary:
     if heard.latencies_ms:
         p50, p99 = np.quantile(np.asarray(heard.latencies_ms), (0.5, 0.99))
         latency_ms = (float(p50), float(p99))
-    return StationSummary(heard.name, dict(heard.counts), heard.n_lost, latency_ms)
+    n_dropped = sum(heard.n_dropped.values())
+    return StationSummary(heard.name, dict(heard.counts), heard.n_lost, n_dropped, latency_ms)
 
 
 def _parse(parts: Sequence[bytes]) -> Verdict | Heartbeat:
@@ -226,6 +232,7 @@ def _follow_verdict(heard: _Heard, verdict: Verdict, now: Moment) -> Iterator[Ev
     yield from _gap(heard, verdict.seq - 1)
     heard.next_seq = verdict.seq + 1
     heard.counts[verdict.decision] += 1
+    heard.n_dropped[verdict.epoch] = verdict.dropped_frames
     heard.latencies_ms.append((verdict.published_at_ns - verdict.captured_at_ns) / 1e6)
     yield Event("verdict", heard.name, verdict=verdict)
     late_ns = now.unix_ns - verdict.expires_at_ns
@@ -240,7 +247,8 @@ def _follow_heartbeat(heard: _Heard, heartbeat: Heartbeat, now: Moment) -> Itera
         yield Event("back", heard.name, f"heard again after {quiet_s:.1f} s")
     heard.is_silent, heard.last_heartbeat_ns = False, now.monotonic_ns
     if heard.next_seq is None:
-        yield Event("joined", heard.name, f"joined after verdict {heartbeat.seq}")
+        after = f"after verdict {heartbeat.seq}" if heartbeat.seq >= 0 else "before any verdict"
+        yield Event("joined", heard.name, f"joined {after}")
         heard.next_seq = heartbeat.seq + 1
     # A heartbeat may overtake the verdict it names, so a loss is called at the next heartbeat.
     if heard.owed_seq is not None:
@@ -250,7 +258,7 @@ def _follow_heartbeat(heard: _Heard, heartbeat: Heartbeat, now: Moment) -> Itera
         heard.state = heartbeat.state
         why = f": {heartbeat.reason}" if heartbeat.reason else ""
         yield Event("state", heard.name, f"{heartbeat.state}{why}", heartbeat=heartbeat)
-    heard.has_ended = heartbeat.reason == LAST_WORDS
+    heard.has_ended = heartbeat.reason.endswith(LAST_WORDS)
     if heard.has_ended:
         yield Event("ended", heard.name, "the service ended: treat parts as unknown")
     yield Event("heartbeat", heard.name, heartbeat=heartbeat)

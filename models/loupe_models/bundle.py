@@ -54,10 +54,12 @@ class Bundle:
         Raises:
             BundleError: The bundle lacks the mode or the variant.
         """
-        offered = {str(name): spec.file for name, spec in self.mode(mode).variants.items()}
+        contract = self.mode(mode)
+        offered = {str(name): spec.file for name, spec in contract.variants.items()}
         if variant not in offered:
+            why = contract.why_not(variant)
             raise BundleError(
-                f"{self.path}: mode {mode} has variants {', '.join(offered)}, not {variant!r}"
+                f"{self.path}: mode {mode} has variants {', '.join(offered)}, not {variant!r}{why}"
             )
         return self.file(offered[variant])
 
@@ -132,6 +134,23 @@ def write_bundle(
     return load_bundle(path)
 
 
+def refuse_inside_bundle(path: Path) -> None:
+    """Keep an output out of every bundle: a file that the manifest does not list spoils it.
+
+    Args:
+        path: A file or folder that is to be written; need not exist.
+
+    Raises:
+        BundleError: It is a bundle, or lies in one.
+    """
+    place = Path(os.path.realpath(path))
+    for folder in (place, *place.parents):
+        if _looks_like_bundle(folder):
+            raise BundleError(
+                f"{path} lies in the bundle {folder}, which must not change; give another place"
+            )
+
+
 def file_sha256(path: Path) -> str:
     """Hash a file without reading it whole into memory."""
     digest = hashlib.sha256()
@@ -139,6 +158,17 @@ def file_sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _looks_like_bundle(folder: Path) -> bool:
+    """Tell a bundle, damaged or newer ones too, from a folder that has some other manifest.json."""
+    try:
+        if not (folder / MANIFEST).is_file():
+            return False
+        document = loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and {"schema_version", "modes", "files"} <= document.keys()
 
 
 def _read_manifest(path: Path) -> bytes:

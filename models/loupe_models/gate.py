@@ -64,7 +64,8 @@ class GateSpec(Checked):
         bare = "" if self.occupied else ", and gate.occupied, without which a bare belt is one too"
         return (
             f"the gate is the whole frame: unless a part fills it, what is around the part is "
-            f"inspected like the part; set gate.region_px{bare}"
+            f"inspected like the part; in the recipe (not at the station) set "
+            f"gate.region_px{bare}, and train anew"
         )
 
 

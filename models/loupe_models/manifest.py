@@ -89,6 +89,11 @@ class ModeManifest(Checked):
         own = {str(name): spec.threshold for name, spec in self.variants.items()}
         return own.get(variant) or self.threshold
 
+    def why_not(self, variant: str) -> str:
+        """Give the trainer's reason against a variant, in brackets; empty where none is told."""
+        refused = {str(name): reason for name, reason in self.refused.items()}
+        return f" ({refused[variant]})" if variant in refused else ""
+
     @model_validator(mode="after")
     def _scores_are_sorted(self) -> ModeManifest:
         if list(self.calibration_scores) != sorted(self.calibration_scores):

@@ -108,10 +108,17 @@ class Cloud(Checked):
 
 
 class RemoveBelt(Checked):
-    """Make every point that is not above the belt invalid."""
+    """Make every point that is not above the belt invalid.
+
+    Attributes:
+        min_share: Least share of the pixels that must be left where the graph takes them as they
+            lie. The gate saw a part; where depth shows none, nothing can be said of its shape, and
+            a bare belt has nothing odd about it.
+    """
 
     step: Literal["remove_belt"] = "remove_belt"
     min_height_m: float = Field(default=0.002, gt=0)
+    min_share: float = Field(default=0.01, ge=0, lt=1)
 
 
 class SamplePoints(Checked):
@@ -228,6 +235,7 @@ def preprocess(
         if array is None:  # `_begin` and the spec's own check leave no way here
             raise FrameError(f"no step makes tensor {name!r}")
         tensors[name] = np.ascontiguousarray(array)[None]
+    refuse_bare(tensors, spec)
     return Prepared(tensors, work.frame_px_from_map_px)
 
 
@@ -258,6 +266,22 @@ def check_streams(frame: Frame, spec: PreprocessSpec) -> None:
         raise FrameError("the bundle looks at colour, and the frame has none: add the stream")
     if spec.needs_depth and frame.depth is None:
         raise FrameError("the bundle looks at depth, and the frame has none: add the stream")
+
+
+def refuse_bare(tensors: Tensors, spec: PreprocessSpec) -> None:
+    """Refuse a region in which nothing stands on the belt.
+
+    Raises:
+        FrameError: Less than the step `remove_belt` asks for.
+    """
+    asked = max((s.min_share for s in spec.steps if isinstance(s, RemoveBelt)), default=0.0)
+    if asked and "valid" in tensors:
+        share = np.count_nonzero(tensors["valid"]) / tensors["valid"].size
+        if share < asked:
+            raise FrameError(
+                f"{share:.1%} of the region stands above the belt, and {asked:.0%} must: depth "
+                f"shows no part, or is wrong"
+            )
 
 
 def _run(work: _Work, step: AnyStep) -> _Work:

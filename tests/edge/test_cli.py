@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,10 +19,11 @@ import cv2
 import numpy as np
 import pytest
 
+from loupe_edge.labels import label_lines, labels_path
 from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.verdict import Verdict
 from loupe_models.bundle import Bundle
-from loupe_models.frame import Frame, Label
+from loupe_models.frame import Frame, Label, Rect
 
 MakeFrame = Callable[..., Frame]
 
@@ -150,6 +152,16 @@ def test_replay_publishes_to_a_listener_in_another_process(
     assert "gap" not in {line.get("event") for line in lines}
 
 
+def test_replay_in_real_time_says_how_many_frames_were_dropped(
+    call: Call, tiny_bundle: Bundle, recording: Path
+) -> None:
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                "--mode", "rgb", "--real-time", "--json")  # fmt: skip
+    assert told.status == 0, told.err
+    n_verdicts = len(told.out.splitlines())
+    assert re.search(rf"^{n_verdicts} verdicts, \d .*dropped", told.err, re.MULTILINE)
+
+
 def test_check_says_what_would_run(call: Call, station: Path) -> None:
     told = call("check", station)
     assert told.status == 0, told.err
@@ -172,9 +184,49 @@ def test_a_gate_that_is_the_whole_frame_is_warned_of(
     assert warning in caplog.text
 
 
-def test_run_plays_a_recording_to_its_end(call: Call, station: Path) -> None:
+def test_check_says_where_labels_win_over_the_gate(
+    call: Call, station: Path, recording: Path, tmp_path: Path
+) -> None:
+    labelled = Path(shutil.copy(recording, tmp_path / "labelled.db3"))
+    where = label_lines([(0, 0, Label(rect_px=Rect(0, 0, 9, 9)))])
+    labels_path(labelled).write_text(where, encoding="utf-8")
+    text = station.read_text(encoding="utf-8").replace(str(recording), str(labelled))
+    station.write_text(text + "[gate]\n", encoding="utf-8")
+    told = call("check", station)
+    assert told.status == 0, told.err
+    assert "rgb: where the recording's labels say; no gate counts" in told.out
+    assert "warning" not in told.err
+
+
+def test_a_gate_of_another_size_is_warned_of_wherever_it_judges(
+    call: Call,
+    station: Path,
+    tiny_bundle: Bundle,
+    recording: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warning = "rgb: parts will appear at another scale than was learnt (48x42 instead of 64x56)"
+    text = station.read_text(encoding="utf-8")
+    station.write_text(text + "[gate]\nregion_px = [16, 12, 48, 42]\n", encoding="utf-8")
+    told = call("check", station)
+    assert told.status == 0, told.err
+    assert warning in told.err
+    assert "no promise comes with it" in told.out
+    assert "of good parts" not in told.out
+    replayed = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                    "--station", station, "--json")  # fmt: skip
+    assert warning in replayed.err
+    assert call("run", station).status == 0
+    assert warning in caplog.text
+
+
+def test_run_plays_a_recording_to_its_end(
+    call: Call, station: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="loupe_edge")
     told = call("run", station)
     assert told.status == 0, told.err
+    assert re.search(r"\d verdicts, \d .*dropped", caplog.messages[-1])
     journal = (station.parent / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     assert 1 <= len(journal) <= 4  # a live station may drop frames
 
@@ -215,6 +267,9 @@ def test_listen_stops_in_time(call: Call, tmp_path: Path) -> None:
         ('path = "journal.jsonl"', 'path = "press-3.toml/j"', "journal.path: .* is a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml"\n[journal]', "record.folder: .* a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml/e"\n[journal]', "record.folder: .* made"),
+        ("/verdicts", "/press-3.toml", r"publish.endpoint: \S+ exists and is no socket"),
+        ("/verdicts", "/absent/v", r"publish.endpoint: \S+/absent is no folder; make it"),
+        ("/verdicts", "/" + "v" * 107, r"publish.endpoint: \S+ has \d+ bytes, .* 107 at most"),
         ("[journal]", "[engine]\nvariant = 'int8'\n[journal]", "engine.variant: "),
         ("[journal]", "[gate]\nregion_px = [0, 0, 999, 9]\n[journal]", "gate.region_px: .*999x9"),
         (
@@ -233,6 +288,14 @@ def test_a_place_that_cannot_serve_is_told_as_file_key_reason(
     told = call(command, station)
     assert told.status == 2, told.err
     assert re.search(f"{station}: {says}", told.err)
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_pipe_is_no_journal(call: Call, station: Path, command: str) -> None:
+    os.mkfifo(station.with_name("journal.jsonl"))
+    told = call(command, station)
+    assert told.status == 2, told.err
+    assert re.search(r"journal.path: \S+ is no plain file; give the name of one", told.err)
 
 
 @pytest.fixture
@@ -282,11 +345,14 @@ def wrong(tmp_path: Path, tiny_bundle: Bundle, recording: Path, station: Path) -
             "mode rgb has variants fp32, not 'fp16'",
         ),
         ("bench {bundle} --front gpu", "choose --engine tensorrt, or --front cpu"),
+        ("bench {bundle} --cache {out}", "choose --engine tensorrt, or leave it out"),
         ("inspect {bundle} {missing} --out {out}", "missing"),
         ("inspect {bundle} {text} --out {out}", "text.png"),
         ("inspect {bundle} {small} --out {out}", "20x20"),
         ("inspect {bundle} {empty} --out {out}", "empty"),
         ("inspect {damaged} {small} --out {out}", "damaged"),
+        ("inspect {bundle} {small} --out {bundle}", "lies in the bundle"),
+        ("simulate {bundle}/a.db3 --parts 1", "lies in the bundle"),
         ("simulate {here}/a.bag --parts 1", ".db3"),
         ("simulate {taken} --parts 1", "exists"),
         ("simulate {here}/a.db3 --parts 0", "--parts"),
@@ -309,12 +375,12 @@ def test_bad_input_is_told_with_what_to_do(
     assert not (wrong["here"] / "a.db3").exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_run_does_not_end_well_where_verdicts_were_never_kept(call: Call, station: Path) -> None:
-    text = station.read_text(encoding="utf-8").replace("journal.jsonl", "/dev/full")
-    station.write_text(text, encoding="utf-8")
-    told = call("run", station)
-    assert told.status == 1
+def test_run_does_not_end_well_where_verdicts_were_never_kept(
+    call: Call, station: Path, full_disk: Call
+) -> None:
+    with full_disk():
+        told = call("run", station)
+    assert told.status == 1, told.err
     assert "verdicts were said but never kept" in told.err
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -65,14 +64,10 @@ def test_inspect_says_what_serves_instead_where_a_bundle_has_no_rgb(
 
 
 def test_a_full_disk_is_a_fault_that_names_the_file(
-    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path
+    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path, full_disk: Call
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
+    with full_disk():
         told = call("inspect", tiny_bundle.path, picture, "--out", tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert told.status == 1
     assert "out/overlays/part.png: the disk is full" in told.err
 

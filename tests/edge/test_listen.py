@@ -191,13 +191,13 @@ def test_the_closing_table_fits_eighty_columns(make_verdict: Callable[..., Verdi
     watcher = Watcher()
     now = Moment(3_000_000_000, 0)
     for seq in (0, 0, 5):  # a repeat, a gap, and all of them expired
-        verdict = make_verdict(station="press-number-3", seq=seq)
+        verdict = make_verdict(station="press-number-3", seq=seq, dropped_frames=1000 + seq)
         topic = b"verdict/press-number-3/"
         watcher.receive([topic, verdict.model_dump_json(by_alias=True).encode()], now)
     watcher.tick(Moment(now.unix_ns, 5_000_000_000))
     told = StringIO()
     Console(file=told, width=80).print(summary_table(watcher.summary(), 1))
-    for word in ("press-number-3", "expired", "repeat", "silence", "unknown", "p99 ms"):
+    for word in ("press-number-3", "expired", "repeat", "silence", "1005 frames dropped", "p99 ms"):
         assert word in told.getvalue()
     assert "…" not in told.getvalue()
 

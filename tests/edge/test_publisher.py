@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -154,11 +155,43 @@ def test_an_endpoint_in_use_is_refused_with_what_to_do(tmp_path: Path, transport
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["tcp://nonsense", "tcp://*:70000", "tcp://203.0.113.9:5555", "ipc:///no/x"]
+    "endpoint",
+    [
+        "tcp://nonsense",
+        "tcp://*:70000",
+        "tcp://203.0.113.9:5555",
+        "ipc:///no/x",
+        f"ipc:///tmp/{'x' * 103}",
+    ],
 )
 def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
     with pytest.raises(StationError, match=r"publish\.endpoint: .*something like"):
         ZmqPublisher(endpoint)
+
+
+def test_a_file_where_the_socket_would_be_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "parts.db3"
+    file.write_bytes(b"an afternoon's parts")
+    with pytest.raises(
+        StationError, match=r"publish\.endpoint: .*parts\.db3 exists and is no socket"
+    ):
+        ZmqPublisher(f"ipc://{file}")
+    assert file.read_bytes() == b"an afternoon's parts"
+
+
+def test_a_socket_of_another_kind_is_left_to_whoever_is_bound_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+        with pytest.raises(StationError, match="is in use"):
+            ZmqPublisher(f"ipc://{path}")
+        assert path.is_socket()
+
+
+def test_an_abstract_name_has_no_file(tmp_path: Path) -> None:
+    publisher = ZmqPublisher(f"ipc://@{tmp_path.name}")
+    assert publisher.endpoint == f"ipc://@{tmp_path.name}"
+    publisher.close()
 
 
 def test_closing_twice_is_safe_and_a_late_heartbeat_is_not_sent(tmp_path: Path) -> None:

@@ -149,6 +149,10 @@ def test_live_frames_that_nobody_could_look_at_are_counted(
     assert last.frame_id == 49  # the newest always wins
     assert last.seq + 1 + last.dropped_frames == 50
     assert last.dropped_frames > 0
+    assert (service.pace.n_verdicts, service.pace.n_looked) == (last.seq + 1, last.seq + 1)
+    assert service.pace.is_behind
+    said = f"{last.seq + 1} verdicts, {last.dropped_frames} of 50 frames dropped: a look takes "
+    assert service.pace.told.startswith(said)
 
 
 def test_stop_ends_a_stream_that_never_ends(

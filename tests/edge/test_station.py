@@ -12,6 +12,7 @@ import pytest
 
 from loupe_calibration.transform import Transform
 from loupe_edge.errors import StationError
+from loupe_edge.gate_fit import gate_fit
 from loupe_edge.labels import label_lines, labels_path
 from loupe_edge.station import Station, load_station
 from loupe_edge.station_fit import check_fit
@@ -24,6 +25,13 @@ bundle = "bundles/b"
 [camera]
 serial = "123"
 """
+
+
+def write_manifest(bundle: Path) -> None:
+    """Make a folder look like a bundle."""
+    bundle.mkdir(parents=True)
+    told = {"schema_version": 1, "modes": {}, "files": {}}
+    (bundle / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 def written(folder: Path, text: str) -> Path:
@@ -191,6 +199,25 @@ def test_a_station_that_does_not_fit_its_bundle_is_told_everything(
         check_fit(poor, tiny_bundle)
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert keys == ["engine.variant", "camera.streams", "belt"]
+    assert 'give [belt] file = "NAME.belt.json"' in str(caught.value)
+
+
+def test_a_mode_that_the_bundle_lacks_is_told_by_its_key(
+    tiny_bundle: Bundle, make_station: Callable[..., Station]
+) -> None:
+    modes = {"rgb": tiny_bundle.mode("rgb")}
+    manifest = tiny_bundle.manifest.model_copy(update={"modes": modes})
+    with pytest.raises(StationError, match=r"^mode: tiny serves rgb, not rgbd; give one of these$"):
+        check_fit(make_station("rgbd"), replace(tiny_bundle, manifest=manifest))
+
+
+def test_a_belt_beside_the_recording_is_named_where_one_is_missing(
+    tiny_bundle: Bundle, make_station: Callable[..., Station], tmp_path: Path
+) -> None:
+    (tmp_path / "absent.belt.json").write_text("{}", encoding="utf-8")
+    station = make_station("rgb", belt=None, gate={"occupied": {"by": "height"}})
+    with pytest.raises(StationError, match=r'give \[belt\] file = ".*/absent\.belt\.json", which'):
+        check_fit(station, tiny_bundle)
 
 
 def test_a_region_beyond_a_live_cameras_frame_is_refused(
@@ -222,6 +249,48 @@ def test_a_bundles_gate_beyond_a_recordings_frame_is_refused(
     where = label_lines([(0, 0, Label(rect_px=Rect(0, 0, 9, 9)))])
     labels_path(recording).write_text(where, encoding="utf-8")
     check_fit(station, wide)  # the labels say where to look
+    assert gate_fit(station, wide).is_labelled
+
+
+@pytest.mark.parametrize(
+    ("gate", "says"),
+    [
+        ({"region_px": (0, 0, 64, 56)}, ""),  # moved, not rescaled
+        ({"region_px": (0, 0, 96, 80)}, "96x80 instead of 64x56"),
+        ({}, "96x80 instead of 64x56"),
+        (None, ""),
+    ],
+)
+def test_a_gate_of_another_size_than_was_learnt_is_warned_of(
+    tiny_bundle: Bundle,
+    make_station: Callable[..., Station],
+    tiny_recording: Path,
+    tmp_path: Path,
+    gate: dict[str, object] | None,
+    says: str,
+) -> None:
+    recording = Path(shutil.copy(tiny_recording, tmp_path / "part.db3"))
+    station = make_station(camera={"recording": recording}, gate=gate)
+    told = gate_fit(station, tiny_bundle).rescaled.get("rgb", "")
+    assert says in told
+    assert bool(told) == bool(says)
+    where = label_lines([(0, 0, Label(rect_px=Rect(0, 0, 9, 9)))])
+    labels_path(recording).write_text(where, encoding="utf-8")
+    assert gate_fit(station, tiny_bundle).warnings == []  # no gate counts
+
+
+def test_a_whole_frame_was_learnt_at_the_golden_frames_size(
+    tiny_bundle: Bundle, make_station: Callable[..., Station]
+) -> None:
+    contract = tiny_bundle.mode("rgb")
+    gate = contract.gate.model_copy(update={"region_px": None})
+    modes = {"rgb": contract.model_copy(update={"gate": gate})}
+    whole = replace(tiny_bundle, manifest=tiny_bundle.manifest.model_copy(update={"modes": modes}))
+    camera = {"serial": "1", "width_px": 96, "height_px": 80}
+    same = make_station(camera=camera, gate={"region_px": (9, 9, 64, 56)})
+    assert gate_fit(same, whole).rescaled == {}
+    other = make_station(camera=camera, gate={"region_px": (9, 9, 32, 28)})
+    assert "32x28 instead of 64x56" in gate_fit(other, whole).rescaled["rgb"]
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:*", "tcp://[::1]:5555", "ipc:///run/loupe/v"])
@@ -242,6 +311,7 @@ def test_endpoints_of_every_kind_pass(make_station: Callable[..., Station], endp
     ],
 )
 def test_evidence_needs_a_folder_of_its_own(tmp_path: Path, folder: str, says: str) -> None:
+    write_manifest(tmp_path / "bundles" / "b")
     text = LEAST.replace('serial = "123"', 'recording = "recordings/a.db3"')
     text += f'[journal]\npath = "journals/j.jsonl"\n[record]\nfolder = "{folder}"\n'
     with pytest.raises(StationError, match=r"station\.toml: record\.folder: .*" + says):
@@ -251,3 +321,47 @@ def test_evidence_needs_a_folder_of_its_own(tmp_path: Path, folder: str, says: s
 def test_a_journal_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(StationError, match=r"journal\.path: .* is a folder; name a file in it"):
         load_station(written(tmp_path, LEAST + '[journal]\npath = "."\n'))
+
+
+@pytest.mark.parametrize(
+    ("key", "section"),
+    [
+        ("journal.path", '[journal]\npath = "{0}/rgb.fp32.onnx"\n'),
+        ("journal.path", '[journal]\npath = "{0}/new/j.jsonl"\n'),
+        ("record.folder", '[record]\nfolder = "{0}/evidence"\n'),
+        ("engine.cache", '[engine]\nkind = "tensorrt"\ncache = "{0}"\n'),
+        ("publish.endpoint", '[publish]\nendpoint = "ipc://{0}/v"\n'),
+    ],
+)
+@pytest.mark.parametrize("bundle", ["bundles/b", "bundles/another"])
+def test_nothing_is_written_into_a_bundle(
+    tmp_path: Path, key: str, section: str, bundle: str
+) -> None:
+    write_manifest(tmp_path / bundle)
+    with pytest.raises(StationError, match=f"{key}: .* lies in the bundle .*, which must not"):
+        load_station(written(tmp_path, LEAST + section.format(tmp_path / bundle)))
+
+
+@pytest.mark.parametrize(
+    ("journal", "what"),
+    [
+        ("station.toml", "station's own file"),
+        ("./a.db3", "camera.recording"),
+        ("a.labels.jsonl", "labels file of camera.recording"),
+        ("a.belt.json", "belt file of camera.recording"),
+        ("belt.json", "belt.file"),
+        ("v", "socket of publish.endpoint"),
+    ],
+)
+def test_a_journal_is_no_other_file_of_the_station(
+    tmp_path: Path, tiny_belt: Transform, journal: str, what: str
+) -> None:
+    (tmp_path / "a.db3").touch()
+    belt = {"rotation": tiny_belt.rotation, "translation_m": tiny_belt.translation_m}
+    (tmp_path / "belt.json").write_text(json.dumps(belt), encoding="utf-8")
+    text = LEAST.replace('serial = "123"', 'recording = "a.db3"') + (
+        f'[belt]\nfile = "belt.json"\n[publish]\nendpoint = "ipc://{tmp_path}/v"\n[journal]\n'
+    )
+    assert load_station(written(tmp_path, text + 'path = "j.jsonl"\n')).journal is not None
+    with pytest.raises(StationError, match=rf"journal\.path: .* is the {what}; name a file of its"):
+        load_station(written(tmp_path, text + f'path = "{journal}"\n'))

@@ -61,6 +61,16 @@ def test_joining_midway_is_no_gap() -> None:
     assert watcher.summary()[0].n_lost == 0
 
 
+@pytest.mark.parametrize(
+    ("seq", "says"), [(41, "joined after verdict 41"), (-1, "joined before any verdict")]
+)
+def test_joining_at_a_heartbeat_names_the_last_verdict_where_there_is_one(
+    seq: int, says: str
+) -> None:
+    joined, *_ = Watcher().receive(heartbeat(seq), at(0))
+    assert (joined.kind, joined.text) == ("joined", says)
+
+
 def test_a_gap_counts_what_is_missing() -> None:
     watcher = Watcher()
     watcher.receive(verdict(0), at(0))
@@ -134,6 +144,14 @@ def test_a_restart_begins_a_new_count() -> None:
     watcher.receive(verdict(1), at(0))
     assert kinds(watcher.receive(verdict(0, epoch=EPOCH + 1), at(0))) == ["restart", "verdict"]
     assert kinds(watcher.receive(verdict(2, epoch=EPOCH + 1), at(0))) == ["gap", "verdict"]
+
+
+def test_dropped_frames_are_summed_over_restarts() -> None:
+    watcher = Watcher()
+    for seq, epoch, n_dropped in ((0, EPOCH, 2), (1, EPOCH, 5), (0, EPOCH + 1, 3)):
+        document = verdict_document(seq, epoch=epoch) | {"dropped_frames": n_dropped}
+        watcher.receive([b"verdict/press-3/", json.dumps(document).encode()], at(0))
+    assert watcher.summary()[0].n_dropped == 8
 
 
 def test_a_message_of_an_earlier_epoch_is_refused() -> None:

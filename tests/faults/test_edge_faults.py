@@ -33,6 +33,7 @@ from loupe_edge.publisher import ListPublisher, ZmqPublisher
 from loupe_edge.service import MAX_ENGINE_ERRORS, Service
 from loupe_edge.station import Station
 from loupe_edge.verdict import Heartbeat
+from loupe_edge.watcher import Moment, Watcher
 from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame
 from loupe_models.preprocess import Tensors
@@ -206,6 +207,25 @@ def test_a_dead_stream_is_unknown_and_the_station_recovers(
     assert ("degraded", "no depth for 1.0 s") in told
     assert ("fault", "no depth for 1.0 s") in told
     assert told[-1] == ("ready", LAST_WORDS)
+
+
+def test_a_degraded_stations_orderly_end_is_told_as_one(
+    make_station: MakeStation, make_frame: MakeFrame
+) -> None:
+    both = ("rgb", "depth")
+    station = make_station(
+        "rgbd", failover={"modes": ("rgb",)}, camera={"serial": "1", "streams": both}
+    )
+    items = [make_frame(seed=1, streams=both), make_frame(seed=2, streams=("rgb",))]
+    with opened(station, items) as (service, publisher):
+        service.run()
+    last = publisher.heartbeats[-1]
+    assert last.state == "degraded"
+    assert last.reason == f"rgb instead of rgbd: no depth; {LAST_WORDS}"
+    watcher = Watcher()
+    parts = [b"heartbeat/line-1/", last.model_dump_json(by_alias=True).encode()]
+    assert "ended" in [event.kind for event in watcher.receive(parts, Moment(0, 0))]
+    assert watcher.tick(Moment(0, 60_000_000_000)) == []
 
 
 def test_a_camera_that_never_returns_ends_the_process_after_bounded_retries(

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loupe_models.bundle import MANIFEST, Bundle, load_bundle, write_bundle
+from loupe_models.bundle import MANIFEST, Bundle, load_bundle, refuse_inside_bundle, write_bundle
 from loupe_models.errors import BundleError, GraphError
 from loupe_models.manifest import Manifest
 
@@ -40,6 +41,10 @@ def test_asking_for_what_is_not_there_says_what_is(tiny_bundle: Bundle) -> None:
         tiny_bundle.mode("thermal")
     with pytest.raises(BundleError, match="mode rgb has variants fp32, not 'fp16'"):
         tiny_bundle.variant("rgb", "fp16")
+    refused = tiny_bundle.mode("rgb").model_copy(update={"refused": {"fp16": "off by 0.3"}})
+    manifest = tiny_bundle.manifest.model_copy(update={"modes": {"rgb": refused}})
+    with pytest.raises(BundleError, match=r"has variants fp32, not 'fp16' \(off by 0\.3\)$"):
+        replace(tiny_bundle, manifest=manifest).variant("rgb", "fp16")
     with pytest.raises(BundleError, match="no file 'x' in the manifest"):
         tiny_bundle.file("x")
 
@@ -328,3 +333,22 @@ def test_a_bundle_over_the_limit_is_refused(
     with pytest.raises(BundleError, match="the limit is 1 GB"):
         write_bundle(tmp_path / "bundle", filled_from(tiny_bundle.path), manifest_of(tiny_bundle))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["", "verdicts.jsonl", "new/folder", "golden/../x"])
+def test_an_output_inside_a_bundle_is_refused(copy: Path, place: str) -> None:
+    with pytest.raises(BundleError, match=r"lies in the bundle .*; give another place"):
+        refuse_inside_bundle(copy / place)
+
+
+def test_a_link_into_a_bundle_is_inside_it(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(copy)
+    with pytest.raises(BundleError, match=f"link/out lies in the bundle {copy}"):
+        refuse_inside_bundle(tmp_path / "link" / "out")
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", '{"schema_version": 1, "name": "a web site"}'])
+def test_an_output_beside_another_manifest_is_none_of_ours(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / MANIFEST).write_text(manifest, encoding="utf-8")
+    refuse_inside_bundle(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -23,13 +23,16 @@ BELT_M = 0.6
 BELT = belt_from_camera((0, 0, -1), (0, 0, BELT_M))
 
 
-def spec(*steps: str, size_wh: tuple[int, int] = (32, 24), tensors: str = "rgb") -> PreprocessSpec:
+def spec(
+    *steps: str, size_wh: tuple[int, int] = (32, 24), tensors: str = "rgb", min_share: float = 0.0
+) -> PreprocessSpec:
     """`spec("crop", "resize", tensors="rgb xyz")`: a specification in one line."""
     width, height = size_wh
     of: dict[str, dict[str, Any]] = {
         "resize": {"width_px": width, "height_px": height},
         "sample_points": {"n_points": 32},
         "group": {"size": 16},
+        "remove_belt": {"min_share": min_share},
     }
     return PreprocessSpec.model_validate({
         "steps": [{"step": step, **of.get(step, {})} for step in steps],
@@ -172,6 +175,21 @@ def test_the_belt_is_removed_and_the_part_stays() -> None:
     np.testing.assert_array_equal(made["valid"][0] == 1, part)
     np.testing.assert_allclose(made["xyz"][0][part][:, 2], 0.02, atol=1e-6)
     assert not made["xyz"][0][~part].any()
+
+
+@pytest.mark.parametrize(("high_px", "is_seen"), [(0, False), (3, False), (4, True)])
+def test_a_region_without_a_part_in_depth_is_refused(high_px: int, is_seen: bool) -> None:
+    """A bare belt has nothing odd about it, and must not be called good."""
+    depth = np.full((40, 40), round(BELT_M * 1000), np.uint16)
+    depth[:4, :high_px] = 580  # of 1,600 pixels, 16 are the least
+    steps = spec("cloud", "remove_belt", tensors="xyz valid", min_share=0.01)
+    frame, region = frame_of(depth=depth), Rect(0, 0, 40, 40)
+    if is_seen:
+        made = preprocess(frame, region, steps, BELT).tensors
+        assert np.count_nonzero(made["valid"]) == 4 * high_px
+        return
+    with pytest.raises(FrameError, match=r"of the region stands above the belt, and 1% must"):
+        preprocess(frame, region, steps, BELT)
 
 
 def test_shrinking_averages_and_does_not_alias() -> None:

@@ -210,6 +210,12 @@ def test_every_command_explains_itself(typed: Typed, command: str) -> None:
     assert command in typed("--help")[1]
 
 
+def test_version(typed: Typed) -> None:
+    status, told = typed("--version")
+    assert status == 0
+    assert told.startswith("loupe ")
+
+
 def test_backbones(typed: Typed) -> None:
     status, told = typed("backbones")
     assert status == 0

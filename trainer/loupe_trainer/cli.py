@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,10 +18,12 @@ from rich.table import Table
 
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.os_errors import explained
+from loupe_edge.arguments import Version
 from loupe_trainer.errors import RecipeError, StoppedError
 
 if TYPE_CHECKING:
     from loupe_models.bundle import Bundle
+    from loupe_models.gate import GateSpec
     from loupe_trainer.teachers.config import PretrainConfig
 
 app = typer.Typer(
@@ -68,6 +70,10 @@ def _continuing() -> Iterator[None]:
         ) from None
 
 
+@app.callback()
+def _root(_: Version = False) -> None: ...
+
+
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="TOML file; trainer/recipes holds examples.")],
@@ -101,6 +107,7 @@ def train(
     """
     from loupe_models.bundle import load_bundle
     from loupe_trainer.progress import open_progress
+    from loupe_trainer.recipe import load_recipe
     from loupe_trainer.train import train as run_recipe
 
     chosen = _parse_settings(settings or [])
@@ -109,13 +116,15 @@ def train(
             _train_all(recipe, data, to, chosen)
         return
     with _continuing():
+        settled = load_recipe(recipe, chosen)
+        _warn_of_gates(settled.gate_of(mode) for mode in settled.modes)
         run = run_recipe(recipe, to, open_progress(), data, chosen)
     metrics_file = run.evaluation / "metrics.json"
     if metrics_file.exists():
         _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
         out.print(f"report: {run.evaluation / 'report.html'}", soft_wrap=True)
     out.print(f"bundle: {run.bundle}", soft_wrap=True)
-    _print_warnings(load_bundle(run.bundle))
+    _warn_of_refused(load_bundle(run.bundle))
 
 
 @app.command()
@@ -186,7 +195,8 @@ def export(
         require_tensorrt()  # minutes before it would be missed
     bundle = export_run(RunFolder(run), to, open_progress())
     out.print(f"bundle: {bundle.path} ({bundle.sha256[:16]})", soft_wrap=True)
-    _print_warnings(bundle)
+    _warn_of_gates(contract.gate for contract in bundle.manifest.modes.values())
+    _warn_of_refused(bundle)
     for built in build_plans(bundle) if plan else ():
         out.print(built.told, markup=False, soft_wrap=True)
 
@@ -349,25 +359,33 @@ def _parse_settings(settings: list[str]) -> Mapping[str, str]:
     return pairs
 
 
-def _print_warnings(bundle: Bundle) -> None:
-    """Say what somebody who ships the bundle should know."""
-    modes = bundle.manifest.modes
-    told = [mode.gate.warning for mode in modes.values() if mode.gate.warning]
-    told += [
-        f"mode {name} has no {precision} graph: {reason}"
-        for name, mode in modes.items()
+def _warn_of_gates(gates: Iterable[GateSpec]) -> None:
+    _warn(gate.warning for gate in gates if gate.warning)
+
+
+def _warn_of_refused(bundle: Bundle) -> None:
+    """Say which graphs somebody who ships the bundle will miss, and where."""
+    _warn(
+        f"mode {name} has no {precision} graph ({reason}): TensorRT, which takes that one alone, "
+        f"cannot run the mode; the other engines run its fp32 graph"
+        for name, mode in bundle.manifest.modes.items()
         for precision, reason in mode.refused.items()
-    ]
+    )
+
+
+def _warn(told: Iterable[str]) -> None:
     for warning in dict.fromkeys(told):
         err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:
     from loupe_trainer.metrics_table import metrics_table
-    from loupe_trainer.summary import modes_of, what_is_missing
+    from loupe_trainer.summary import modes_of, what_is_missing, what_is_worse
 
     out.print(metrics_table(metrics))
-    missing = {line for each in modes_of(metrics).values() for line in what_is_missing(each)}
+    each_mode = modes_of(metrics).values()
+    _warn(line for each in each_mode for line in what_is_worse(each))
+    missing = {line for each in each_mode for line in what_is_missing(each)}
     for line in sorted(missing):
         out.print(line, soft_wrap=True)
     absent = metrics.get("modes_left_out")

@@ -36,7 +36,7 @@ def _of_one(metrics: Metrics) -> Table:
             continue
         table.add_row(
             name, _number(metrics.get(of_frames)), _span(metrics.get(f"{of_frames}_interval")),
-            _number(parts.get(of_parts)), _span(parts.get(f"{of_parts}_interval")),
+            _number(parts.get(of_parts)), _span(_interval(parts, of_parts)),
         )  # fmt: skip
     return table
 
@@ -59,14 +59,17 @@ def _parts(metrics: Metrics) -> Metrics:
     return parts if isinstance(parts, dict) else {}
 
 
+def _interval(metrics: Metrics, key: str) -> object:
+    """Give the exact interval, of what has one: the bootstrap's of 0 in 13 has no width."""
+    return metrics.get(f"{key}_exact") or metrics.get(f"{key}_interval")
+
+
 def _words(key: str) -> str:
     return key.replace("_", " ")
 
 
 def _cell(metrics: Metrics, key: str) -> str:
-    return "\n".join(
-        filter(None, (_number(metrics.get(key)), _span(metrics.get(f"{key}_interval"))))
-    )
+    return "\n".join(filter(None, (_number(metrics.get(key)), _span(_interval(metrics, key)))))
 
 
 def _number(value: object) -> str:

@@ -105,6 +105,18 @@ def what_is_missing(metrics: Mapping[str, object]) -> list[str]:
     return []
 
 
+def what_is_worse(metrics: Mapping[str, object]) -> list[str]:
+    """Say where a bundle tells less than the plainest thing that could stand in its place."""
+    auroc, baseline = metrics["image_auroc"], metrics["gaussian_baseline_image_auroc"]
+    if not isinstance(auroc, float) or not isinstance(baseline, float) or not auroc < baseline:
+        return []
+    return [
+        f"mode {metrics['mode']} ranks these pictures worse (AUROC {auroc:.3f}) than a per-pixel "
+        f"Gaussian of the same good parts does ({baseline:.3f}): do not ship it; train longer "
+        f"(fit.steps), and look at what gate and preprocessing cut out"
+    ]
+
+
 def known_maps(evaluation: Evaluation) -> list[Shown]:
     """Keep the frames whose truth is known pixel by pixel."""
     return [s for s in evaluation.shown if s.mask is not None]

@@ -10,7 +10,14 @@ from loupe_edge.cuda.shared import DeviceArray
 from loupe_edge.cuda.steps import group_around_centres, make_cloud, resize_colour
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
-from loupe_models.preprocess import NO_BELT, Prepared, PreprocessSpec, check_streams
+from loupe_models.preprocess import (
+    NO_BELT,
+    Prepared,
+    PreprocessSpec,
+    Tensors,
+    check_streams,
+    refuse_bare,
+)
 
 
 class GpuFront:
@@ -44,8 +51,10 @@ class GpuFront:
             made |= make_cloud(self._memory, frame, layout, belt_from_camera)
         if layout.n_centres:
             made |= group_around_centres(self._memory, made, layout)
-        tensors = self.device.read([made[name] for name in spec.tensors])
-        return Prepared(dict(zip(spec.tensors, tensors, strict=True)), layout.frame_px_from_map_px)
+        read = self.device.read([made[name] for name in spec.tensors])
+        tensors: Tensors = dict(zip(spec.tensors, read, strict=True))
+        refuse_bare(tensors, spec)
+        return Prepared(tensors, layout.frame_px_from_map_px)
 
     def close(self) -> None:
         """Free the device's memory, in the same thread; safe to call twice."""

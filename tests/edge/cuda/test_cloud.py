@@ -30,7 +30,10 @@ def frame_of(depth: npt.NDArray[np.uint16], scale_m: float = 0.001) -> Frame:
 
 
 def spec(*steps: str) -> PreprocessSpec:
-    of: dict[str, dict[str, Any]] = {"resize": {"width_px": 37, "height_px": 29}}
+    of: dict[str, dict[str, Any]] = {
+        "resize": {"width_px": 37, "height_px": 29},
+        "remove_belt": {"min_share": 0.0},
+    }
     named = [{"step": step, **of.get(step, {})} for step in steps]
     return PreprocessSpec.model_validate({"steps": named, "tensors": ["xyz", "valid"]})
 

@@ -86,19 +86,24 @@ def test_the_graph_s_contract_holds_whatever_prepares(
 
 
 @pytest.mark.parametrize(
-    ("frame", "belt", "message"),
+    ("frame", "asked", "belt", "message"),
     [
-        (Frame.from_image(np.zeros((30, 40, 3), np.uint8)), BELT, "looks at depth"),
-        (part_frame(5), None, "needs the station's belt plane"),
-        (bare_belt(), BELT, r"^0 valid points, sample_points needs 32"),
+        (Frame.from_image(np.zeros((30, 40, 3), np.uint8)), (GROUPS, 6), BELT, "looks at depth"),
+        (part_frame(5), (GROUPS, 6), None, "needs the station's belt plane"),
+        (bare_belt(), (GROUPS, 6), BELT, r"^0 valid points, sample_points needs 32"),
+        (bare_belt(), (("xyz", "valid"), 4), BELT, r"^0.0% of the region stands above the belt"),
     ],
-    ids=["no depth", "no belt", "few points"],
+    ids=["no depth", "no belt", "few points", "bare belt"],
 )
 def test_what_cannot_be_prepared_is_refused_in_the_same_words(
-    any_preprocess: Callable[..., Prepared], frame: Frame, belt: Transform | None, message: str
+    any_preprocess: Callable[..., Prepared],
+    frame: Frame,
+    asked: tuple[tuple[TensorName, ...], int],
+    belt: Transform | None,
+    message: str,
 ) -> None:
     with pytest.raises(FrameError, match=message):
-        any_preprocess(frame, REGION, spec(GROUPS), belt)
+        any_preprocess(frame, REGION, spec(*asked), belt)
 
 
 def test_every_step_of_the_registry_is_known() -> None:

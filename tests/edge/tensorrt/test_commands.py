@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,39 @@ def test_build_says_what_it_did(call: Call, typed_bundle: Bundle, own_cache: Pat
     again = call("build", str(typed_bundle.path), "--mode", "rgb")
     assert again.out.startswith("rgb.fp16.onnx: was there already")
     assert again.out.count("kept in") == 1
+
+
+@pytest.fixture
+def half_typed(typed_bundle: Bundle, tmp_path: Path) -> Path:
+    """A bundle whose rgb has no typed graph, and whose trainer said why."""
+    path = shutil.copytree(typed_bundle.path, tmp_path / "half")
+    document = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    del document["modes"]["rgb"]["variants"]["fp16"]
+    document["modes"]["rgb"]["refused"] = {"fp16": "3 verdicts differ"}
+    del document["files"]["rgb.fp16.onnx"]
+    (path / "rgb.fp16.onnx").unlink()
+    (path / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_build_builds_what_can_be_built(call: Call, half_typed: Path) -> None:
+    told = call("build", half_typed)
+    assert told.status == 0, told.err
+    *built, last = told.out.splitlines()
+    assert last == "rgb: left out, no fp16 graph: 3 verdicts differ"
+    assert [line.split(":")[0] for line in built] == ["depth.fp16.onnx", "rgbd.fp16.onnx"]
+    alone = call("build", half_typed, "--mode", "rgb")
+    assert alone.status == 2
+    assert "3 verdicts differ" in alone.err
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_plans_are_not_kept_in_a_bundle(call: Call, typed_bundle: Bundle) -> None:
+    told = call("build", typed_bundle.path, "--cache", typed_bundle.path)
+    assert told.status == 2
+    assert f"lies in the bundle {typed_bundle.path}" in told.err
+    assert not (typed_bundle.path / "plans").exists()
 
 
 def test_build_without_tensorrt_is_bad_input(call: Call, typed_bundle: Bundle) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from loupe_trainer.backbones.base import Backbone
 from loupe_trainer.backbones.npz_file import read_arrays
 from loupe_trainer.errors import WeightsError
-from loupe_trainer.published_weights import PublishedFile, Whose, fetch, tell_whose
+from loupe_trainer.published_weights import PLACE, PublishedFile, Whose, tell_whose
 from loupe_trainer.torch_file import fill
 
 WHAT: Final = "MobileNet 1.0"
@@ -158,5 +158,10 @@ def load_mobilenet(weights: Path, licence: str | None = None) -> MobileNet:
 
 
 def fetch_mobilenet(place: Path | None = None) -> str:
-    """Say what to fetch."""
-    return fetch((CONVERTED,), place)
+    """Say what to fetch, and what to make of it: nobody publishes the file."""
+    return (
+        f"fetch the arrays that {CONVERTED.url} lists, and save them under the names they have "
+        f"there (conv1/kernel, conv1_bn/gamma, conv_dw_1/depthwise_kernel, ...), with numpy.savez "
+        f"to {place or PLACE / CONVERTED.file} (the conversion that is known here has sha256 "
+        f"{CONVERTED.sha256})"
+    )

@@ -21,6 +21,7 @@ from loupe_trainer.demo.gallery import write_page
 from loupe_trainer.demo.outcome import read_outcome
 from loupe_trainer.demo.show import show
 from loupe_trainer.demo.table import print_failover, print_tables
+from loupe_trainer.errors import StoppedError
 from loupe_trainer.run import RunFolder
 from loupe_trainer.teachers.pretrain import TEACHER
 
@@ -41,6 +42,9 @@ def main() -> int:
     except LoupeError as error:
         console.print(f"[red]demo: {error}")
         return error.exit_status
+    except KeyboardInterrupt:
+        console.print("\ndemo: interrupted; the next one begins anew")
+        return StoppedError.exit_status
     console.print(f"The whole demo took {(time.monotonic() - began) / 60:.1f} minutes.")
     return 0
 

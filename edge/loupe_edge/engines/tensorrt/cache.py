@@ -21,6 +21,7 @@ from typing import Final
 from loupe_edge.engines.tensorrt.key import DeviceKey, PlanKey
 from loupe_edge.errors import PlanCacheError
 from loupe_models.atomic import put_folder, write_bytes
+from loupe_models.bundle import refuse_inside_bundle
 from loupe_models.making import hold
 from loupe_models.strict_json import loads
 
@@ -54,9 +55,14 @@ def default_cache() -> Path:
 
 
 class PlanCache:
-    """Plans in a folder; only what is whole and was made for the very same key is given out."""
+    """Plans in a folder; only what is whole and was made for the very same key is given out.
+
+    Raises:
+        BundleError: The folder is a bundle or lies in one, where nothing may be added.
+    """
 
     def __init__(self, folder: Path) -> None:
+        refuse_inside_bundle(folder)
         self.folder = folder
         self.kernels = folder / "kernels"
 

@@ -1,0 +1,42 @@
+"""What the terminal says of an evaluation: honest intervals, and when a bundle is no good."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from loupe_trainer.metrics_table import metrics_table
+from loupe_trainer.summary import what_is_worse
+
+
+def metrics(auroc: float | None, baseline: float | None) -> dict[str, object]:
+    return {
+        "mode": "rgb", "image_auroc": auroc, "gaussian_baseline_image_auroc": baseline,
+        "parts": {
+            "false_reject_rate": 0.0, "false_reject_rate_interval": [0.0, 0.0],
+            "false_reject_rate_exact": [0.0, 0.247], "auroc": 0.9, "auroc_interval": [0.8, 1.0],
+        },
+    }  # fmt: skip
+
+
+def test_a_rate_is_shown_with_its_exact_interval() -> None:
+    """None of 13 rejected does not mean that none ever will be."""
+    console = Console(file=StringIO(), width=80)
+    console.print(metrics_table(metrics(0.9, 0.6)))
+    assert isinstance(console.file, StringIO)
+    row = next(r for r in console.file.getvalue().splitlines() if "false reject" in r)
+    assert "0.000–0.247" in row
+    assert "0.000–0.000" not in row
+
+
+@pytest.mark.parametrize(
+    ("auroc", "baseline", "is_told"),
+    [(0.552, 0.944, True), (0.9, 0.6, False), (0.6, 0.6, False), (None, 0.6, False),
+     (0.6, None, False)],
+)  # fmt: skip
+def test_a_bundle_worse_than_a_mean_picture_is_told(
+    auroc: float | None, baseline: float | None, is_told: bool
+) -> None:
+    told = what_is_worse(metrics(auroc, baseline))
+    assert bool(told) == is_told
+    assert all("0.552" in line and "0.944" in line and "train longer" in line for line in told)
