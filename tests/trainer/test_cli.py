@@ -12,6 +12,7 @@ import pytest
 import torch
 from typed_command import Typed
 
+from loupe_models.bundle import Bundle, load_bundle
 from loupe_trainer.teachers.weights import load_teacher
 
 COMMAND = Path(sys.executable).with_name("loupe-trainer")
@@ -65,6 +66,27 @@ def test_train_evaluate_export_report(
     (out / "evaluation" / "report.html").unlink()
     assert typed("report", out)[0] == 0
     assert (out / "evaluation" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "{recipe}", "--data", "{good}", "--out", "{bundle}/x"],
+        ["evaluate", "{bundle}", "{good}", "--out", "{bundle}/x"],
+        ["pretrain", "--out", "{bundle}/x"],
+        ["pretrain", "--published", "{good}", "--out", "{bundle}/x/y"],
+        ["prepare", "mvtec3d", "{good}", "--out", "{bundle}/x"],
+    ],
+)
+@pytest.mark.usefixtures("spots")
+def test_nothing_is_written_into_a_bundle(
+    typed: Typed, words: list[str], tiny_bundle: Bundle, recipe_file: Path, plain_folder: Path
+) -> None:
+    places = {"bundle": tiny_bundle.path, "recipe": recipe_file, "good": plain_folder}
+    status, told = typed(*(word.format(**places) for word in words))
+    assert status == 2
+    assert f"lies in the bundle {tiny_bundle.path}, which must not change" in told
+    assert load_bundle(tiny_bundle.path).sha256 == tiny_bundle.sha256
 
 
 @pytest.mark.usefixtures("spots")

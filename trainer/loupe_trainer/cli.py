@@ -247,9 +247,9 @@ def pretrain(
 
     named = {"backbone": backbone, "backbone_weights": weights, "corpus": corpus}
     told = {key: value for key, value in named.items() if value is not None}
+    require_file(to)
     if published is None:
         config = _pretrain_config(told, settings or [])
-        require_file(to)
         is_made = to.exists()  # by these very settings, or it is refused
         with _continuing():
             teacher = run_pretrain(config, to, open_progress())

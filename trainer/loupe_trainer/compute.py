@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Literal, TypeVar
 
@@ -26,6 +27,22 @@ def open_device(name: DeviceName) -> torch.device:
             "install a CUDA build of PyTorch and check `nvidia-smi`"
         )
     return torch.device(name)
+
+
+def require_devices(settings: Mapping[str, object]) -> None:
+    """Make sure, before the work, that every device that is asked for is here.
+
+    Args:
+        settings: A recipe's `[fit]`, checked; those of a teacher lie deeper.
+
+    Raises:
+        RecipeError: No CUDA device here.
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            require_devices(value)
+        elif key == "device" and value == "cuda":
+            open_device("cuda")
 
 
 def has_fast_bf16(device: torch.device) -> bool:

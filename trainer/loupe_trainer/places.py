@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from loupe_models.bundle import refuse_inside_bundle
 from loupe_trainer.errors import RunError
 
 ROOM_BYTES = 32  # of a name: temporary files beside a place have longer names than the place
@@ -15,6 +16,7 @@ def require_folder(place: Path) -> None:
 
     Raises:
         RunError: It cannot; the message says why.
+        BundleError: It lies in a bundle.
     """
     if _is_there(place) and not place.is_dir():
         raise RunError(f"{place}: is there and is not a folder; give --out another place")
@@ -26,6 +28,7 @@ def require_file(place: Path) -> None:
 
     Raises:
         RunError: It cannot; the message says why.
+        BundleError: It lies in a bundle.
     """
     if _is_there(place) and place.is_dir():
         raise RunError(f"{place}: is a folder; give --out the name of a file")
@@ -33,6 +36,7 @@ def require_file(place: Path) -> None:
 
 
 def _require_room(place: Path, folder: Path) -> None:
+    refuse_inside_bundle(place)
     there = folder
     while not _is_there(there):
         there = there.parent

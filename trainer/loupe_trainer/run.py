@@ -190,7 +190,8 @@ class RunFolder:
         try:
             yield
         except BadInputError:
-            has_learnt = any(self.path.glob("checkpoints/*")) or self.export.exists()
+            kept = self.path.glob("checkpoints/**/*")
+            has_learnt = any(file.is_file() for file in kept) or self.export.exists()
             if not was_claimed and not has_learnt:
                 for name in ("run.json", "split", "cache", "checkpoints"):
                     _remove_if_there(self.path / name)

@@ -14,6 +14,7 @@ from loupe_models.scoring import score_unit
 from loupe_models.threshold import choose_threshold
 from loupe_trainer.bundling import Measured, Origin, make_bundle, public_config
 from loupe_trainer.cache import Samples, cache_tensors
+from loupe_trainer.compute import require_devices
 from loupe_trainer.data.item import one_a_part
 from loupe_trainer.errors import DataError, RunError
 from loupe_trainer.evaluate import Exam
@@ -54,6 +55,8 @@ def train(
     run = RunFolder(out or Path("runs") / recipe.name)
     with run.lock():
         plan = make_plan(recipe, recipe_file, place, progress)
+        if not run.export.exists():  # what has learnt needs no device
+            require_devices(recipe.fit)
         with run.released_if_refused():
             run.claim(public_config(recipe), recipe_file, plan.place, plan.data_sha256)
             write_split(run.split, plan.split, plan.index.sha256)

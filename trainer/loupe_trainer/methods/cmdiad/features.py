@@ -41,7 +41,7 @@ def tokens_of(features: Features, rows: npt.NDArray[np.intp] | slice) -> Tensor:
 def kept_features(
     folder: Path, key: str, n_frames: int, describe: Callable[[int], Tensor], progress: Progress
 ) -> Features:
-    """Describe all frames, or read back what an earlier visit left.
+    """Describe all frames, or read back what an earlier visit left, unless it was damaged since.
 
     Args:
         folder: Of one kind of features, `features/rgb`; holds one file.
@@ -57,17 +57,29 @@ def kept_features(
         DataError: The disk has no room for them.
     """
     file = folder / f"{key}.npy"
-    if not file.exists():
-        shutil.rmtree(folder, ignore_errors=True)  # of networks that are no more
-        folder.mkdir(parents=True)
-        making = Path(tempfile.mkdtemp(prefix=".features.", dir=folder)) / file.name
-        try:
-            _fill(making, n_frames, describe, progress)
-            os.replace(making, file)  # noqa: PTH105
-        finally:
-            shutil.rmtree(making.parent, ignore_errors=True)
+    kept = _kept(file, n_frames)
+    if kept is not None:
+        return kept
+    shutil.rmtree(folder, ignore_errors=True)  # of networks that are no more
+    folder.mkdir(parents=True)
+    making = Path(tempfile.mkdtemp(prefix=".features.", dir=folder)) / file.name
+    try:
+        _fill(making, n_frames, describe, progress)
+        os.replace(making, file)  # noqa: PTH105
+    finally:
+        shutil.rmtree(making.parent, ignore_errors=True)
     features: Features = np.load(file, mmap_mode="r", allow_pickle=False)
     return features
+
+
+def _kept(file: Path, n_frames: int) -> Features | None:
+    """Map what is there; None where there is nothing whole."""
+    try:
+        kept = np.lib.format.open_memmap(file, mode="r")
+    except (OSError, ValueError):  # as a full disk or a hand leaves it
+        return None
+    is_whole = kept.dtype == np.float32 and kept.ndim == 4 and len(kept) == n_frames
+    return kept if is_whole else None
 
 
 def _fill(file: Path, n_frames: int, describe: Callable[[int], Tensor], progress: Progress) -> None:
