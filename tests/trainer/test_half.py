@@ -39,6 +39,7 @@ from loupe_trainer.half_range import MagnitudeProbe, match_tensors
 from loupe_trainer.methods.base import Detector, Samples
 from loupe_trainer.progress import SilentProgress
 from loupe_trainer.scorer import Scorer
+from loupe_trainer.tolerance import HALF
 from loupe_trainer.train import export_run, train
 
 SIDE = 16
@@ -257,6 +258,19 @@ def test_what_passes_says_what_was_compared(make_exam: Callable[..., HalfExam]) 
 
 
 @pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (0.023456, "0.023"), (0.01004, "0.01004"), (0.0100000049, "0.010000005"),
+        (float(np.nextafter(0.01, 1)), "0.010000000000000002"), (float("nan"), "nan"),
+    ],
+)  # fmt: skip
+def test_an_error_is_told_with_digits_enough_to_see_that_it_is_too_large(
+    error: float, says: str
+) -> None:
+    assert HALF.said(error) == says
+
+
+@pytest.mark.parametrize(
     ("back", "fields", "says"),
     [
         (1.05, {}, r"99 % of 3 scores are within"),
@@ -364,7 +378,7 @@ def test_a_run_whose_fp16_graph_is_refused_ships_float32_and_says_why(
     contract = bundle.mode("rgb")
     assert set(contract.variants) == {"fp32"}
     assert re.search(r"(reaches|moves a score|not finite)", contract.refused["fp16"])
-    assert f"mode rgb has no fp16 graph: {contract.refused['fp16']}"[:60] in told.output
+    assert f"mode rgb has no fp16 graph ({contract.refused['fp16']}"[:60] in told.output
     assert not list(bundle.path.glob("*.fp16.onnx"))
     assert not list((tmp_path / "r" / "export").glob("*.fp16.onnx"))
     assert "none: " in (tmp_path / "r" / "evaluation" / "report.html").read_text()

@@ -23,7 +23,7 @@ from loupe_models.preprocess import Tensors
 from loupe_models.scoring import score_unit
 from loupe_trainer.cache import Samples
 from loupe_trainer.data.item import Item
-from loupe_trainer.errors import DataError, RecipeError, RunError, SplitError, WeightsError
+from loupe_trainer.errors import DataError, RunError, SplitError, WeightsError
 from loupe_trainer.evaluating import evaluate_bundle
 from loupe_trainer.outcomes import Outcome, part_outcomes, rates
 from loupe_trainer.progress import SilentProgress
@@ -143,37 +143,6 @@ def test_a_run_that_is_refused_before_it_learns_gives_its_folder_up(
     assert not (tmp_path / "run").exists()
     train(recipe_file, tmp_path / "run", QUIET, plain_folder)
     assert spots.fits == 1
-
-
-@pytest.mark.parametrize("key", ["fit.device", "fit.pretrain.device"])
-def test_a_device_that_is_not_here_is_told_before_the_work(
-    spots: CountsFits, plain_folder: Path, recipe_file: Path, tmp_path: Path, key: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    settings = {"method": "efficientad", key: "cuda"}
-    with monkeypatch.context() as patched:
-        patched.setattr("torch.cuda.is_available", lambda: False)
-        patched.setattr("loupe_trainer.train.cache_tensors", None)  # it is not come to
-        with pytest.raises(RecipeError, match=r'set device = "cpu"'):
-            train(recipe_file, tmp_path / "run", QUIET, plain_folder, settings)
-    assert not (tmp_path / "run").exists()
-    train(recipe_file, tmp_path / "run", QUIET, plain_folder)
-    assert spots.fits == 1
-
-
-def test_a_refusal_with_nothing_but_empty_folders_gives_the_folder_up(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-
-    @run.released_if_refused()
-    def begin() -> None:
-        run.claim({"name": "r"}, tmp_path / "r.toml", tmp_path, "0" * 64)
-        (run.checkpoints / "features" / "rgb").mkdir(parents=True)
-        raise DataError("no room")
-
-    with pytest.raises(DataError, match="no room"):
-        begin()
-    run.claim({"name": "another"}, tmp_path / "r.toml", tmp_path, "0" * 64)
-    assert run.read()["config"] == {"name": "another"}
 
 
 def test_a_run_that_has_learnt_keeps_its_folder_when_it_is_refused(

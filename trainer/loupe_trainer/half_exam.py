@@ -69,10 +69,10 @@ class HalfExam:
         errors = [self._error(pair) for pair in pairs]
         p99 = float(np.quantile(errors, 0.99))
         if not p99 <= HALF.of_unit:
-            self._fail(f"99 % of {len(errors)} scores are within {p99:.2g}, {ALLOWED}")
+            self._fail(f"99 % of {len(errors)} scores are within {HALF.said(p99)}, {ALLOWED}")
         of_golden = max(errors[len(self.proof.scores) :])
         if not of_golden <= HALF.of_unit:
-            self._fail(f"the score of a golden frame is off by {of_golden:.2g}, {ALLOWED}")
+            self._fail(f"the score of a golden frame is off by {HALF.said(of_golden)}, {ALLOWED}")
         ranked = {name: [self._ask(t) for t in found] for name, found in self._held_out()}
         near = self._count_near([*pairs, *(pair for found in ranked.values() for pair in found)])
         return {

@@ -160,7 +160,7 @@ def _rounding(copies: Copies, inputs: Sequence[Tensors], unit: float) -> tuple[f
         finite = np.isfinite(traced.half.anomaly_map).all() and np.isfinite(traced.half.score)
         error = HALF.largest_error(traced.half.score, traced.reference.score, unit)
         if not finite or not error <= HALF.of_unit:
-            moved = f"moves a score by {error:.2g}, and {HALF.of_unit} is allowed"
+            moved = f"moves a score by {HALF.said(error)}, and {HALF.of_unit} is allowed"
             told = moved if finite else "gives what is not finite"
             raise HalfError(f"rounding to FP16 {told}; {traced.said}")
         if error >= worst:

@@ -56,7 +56,7 @@ def measure_parity(
         worst = {n: float(np.maximum(worst[n], error)) for n, error in errors.items()}
     bad = {name: error for name, error in worst.items() if not error <= FLOAT32.of_unit}
     if bad:
-        said = ", ".join(f"{name} by {error:.2g}" for name, error in bad.items())
+        said = ", ".join(f"{name} by {FLOAT32.said(error)}" for name, error in bad.items())
         raise ParityError(
             f"the exported graph differs from the network: {said}, "
             f"at most {FLOAT32.of_unit} is allowed"

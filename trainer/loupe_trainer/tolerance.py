@@ -37,6 +37,11 @@ class Tolerance:
         stands_for_unit = np.maximum(unit, self.of_score / self.of_unit * np.abs(reference))
         return float((np.abs(np.asarray(have, np.float64) - reference) / stands_for_unit).max())
 
+    def said(self, error: float) -> str:
+        """Write an error with two digits, or as many as tell it from what is allowed."""
+        written = (f"{error:.{n_digits}g}" for n_digits in range(2, 17))
+        return next((text for text in written if float(text) != self.of_unit), repr(error))
+
     def at(self, score: float, unit: float) -> float:
         """Give how far a score may be off."""
         return max(self.of_unit * unit, self.of_score * abs(score))
