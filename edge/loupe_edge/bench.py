@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from loupe_models.errors import BundleError
 from loupe_models.frame import Frame
 from loupe_models.manifest import Mode
 
+Frames = Generator[Frame, None, None]
 QUANTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
 WORK: Final = ("gate", "preprocess", "infer", "decide")  # what a live loop does a frame
 STAGES: Final[tuple[str, ...]] = (
@@ -142,10 +143,11 @@ def bench(request: BenchRequest) -> tuple[Inspector, BenchReport]:
             inspector, frames = _open(request, stack)
         except NoRuntimeError as error:
             raise BadInputError(f"{error}, or choose --engine onnxruntime") from error
-        return inspector, measure(inspector, frames, request.n_warm_up)
+        with closing(frames):
+            return inspector, measure(inspector, frames, request.n_warm_up)
 
 
-def _open(request: BenchRequest, stack: ExitStack) -> tuple[Inspector, Iterator[Frame]]:
+def _open(request: BenchRequest, stack: ExitStack) -> tuple[Inspector, Frames]:
     n = request.n_warm_up + request.n_frames
     if request.recording is None:
         inspector = _open_golden(request, stack)
@@ -211,13 +213,13 @@ def quantiles_ms(times_us: Iterable[float]) -> dict[str, float]:
     return {name: round(float(np.quantile(times, q)), 4) for name, q in QUANTILES.items()}
 
 
-def golden_frames(bundle: Bundle, mode: str, n: int) -> Iterator[Frame]:
+def golden_frames(bundle: Bundle, mode: str, n: int) -> Frames:
     """Give the bundle's own golden frames, over and over, n in all."""
     golden = [golden_frame(bundle, one) for one in bundle.mode(mode).golden]
-    return islice(cycle(golden), n)
+    yield from islice(cycle(golden), n)
 
 
-def camera_frames(camera: Camera, n: int) -> Iterator[Frame]:
+def camera_frames(camera: Camera, n: int) -> Frames:
     """Give at most n frames of a camera, which is opened and closed here."""
     try:
         camera.open()

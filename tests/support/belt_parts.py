@@ -25,9 +25,9 @@ BELT = belt_from_camera((0.0, 0.0, -1.0), (0.0, 0.0, 0.52))
 UNIT_M = 0.0001
 
 
-def spec_of(mode: Mode, side: int = SIDE) -> PreprocessSpec:
+def spec_of(mode: Mode, side: int = SIDE, min_share: float = 0.01) -> PreprocessSpec:
     cut = (Crop(), Resize(width_px=side, height_px=side))
-    steps = cut if mode == "rgb" else (*cut, Cloud(), RemoveBelt())
+    steps = cut if mode == "rgb" else (*cut, Cloud(), RemoveBelt(min_share=min_share))
     return PreprocessSpec(steps=steps, tensors=TENSORS[mode])
 
 

@@ -109,10 +109,18 @@ def test_each_mode_is_calibrated_on_what_its_own_gate_sees(tmp_path: Path) -> No
     flat = replace(flat, depth=np.full_like(flat.depth, 5200))  # a sheet of paper: no height
     data = Frames([exposure(0), flat, exposure(2)])
     gates: Mapping[Mode, GateSpec] = {"depth": GateSpec(occupied=ByHeight())}
-    views = views_of(gates, SPECS)
+    views = views_of(gates, {mode: spec_of(mode, min_share=0) for mode in ALL})
     samples = cache_tensors(tmp_path / "c", data, data.items, views, "0" * 64, QUIET)
     assert [i.key for i in samples.of(data.items).items] == ["0", "2"]  # learnt by all together
     assert [len(samples.of_mode(data.items, m, TENSORS[m])) for m in ALL] == [3, 2, 3]
+
+
+def test_a_part_that_depth_does_not_show_is_not_learnt_from(tmp_path: Path) -> None:
+    flat = exposure(1)
+    assert flat.depth is not None
+    data = Frames([exposure(0), replace(flat, depth=np.full_like(flat.depth, 5200))])
+    with pytest.raises(DataError, match=r"f, 1: 0.0% of the region stands above the belt"):
+        cache_tensors(tmp_path / "c", data, data.items, views_of({}, SPECS), "0" * 64, QUIET)
 
 
 def test_a_frame_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
