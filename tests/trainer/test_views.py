@@ -52,7 +52,7 @@ def views_of(
         mode: View(gate=gates.get(mode, GateSpec()), preprocess=spec, belt_from_camera=belt)
         for mode, spec in specs.items()
     }
-    widest = View(gate=GateSpec(), preprocess=spec_of("rgbd"), belt_from_camera=belt)
+    widest = View(gate=GateSpec(), preprocess=specs["rgbd"], belt_from_camera=belt)
     return Views(modes=modes, widest=widest)
 
 
