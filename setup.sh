@@ -43,7 +43,9 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
 say "installing Loupe [$extras] into $venv (some minutes the first time: 3.5 GB of packages)"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -m pip install -q --upgrade 'pip>=25.1' # the first to know dependency groups
-"$venv/bin/python" -m pip install -q -e ".[$extras]" --group dev
+# setuptools warns of every editable installation, in a block that looks like an error.
+PYTHONWARNINGS='ignore:Editable installation' \
+    "$venv/bin/python" -m pip install -q -e ".[$extras]" --group dev
 
 # NVIDIA's bindings without the libraries behind them: tests hold our calls to TensorRT and CUDA
 # against them. Not every platform has them, and nothing but those tests needs them.
