@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from loupe_calibration.errors import LoupeError
+from loupe_models.bundle import Bundle
 
 INTERRUPTED = 130
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from loupe_edge.cli import main; main()", *words]
 
 
 @pytest.mark.parametrize("words", [("listen", "ipc:///tmp/loupe-test-nobody")])
 def test_an_interrupt_ends_a_command_without_a_traceback(words: tuple[str, ...]) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", "from loupe_edge.cli import main; main()", *words],
+        command(*words),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
@@ -26,6 +33,19 @@ def test_an_interrupt_ends_a_command_without_a_traceback(words: tuple[str, ...])
         _, told = process.communicate(timeout=20)
     assert process.returncode == INTERRUPTED
     assert b"Traceback" not in told
+
+
+def test_output_into_a_closed_pipe_is_no_traceback(
+    tiny_bundle: Bundle, tiny_recording: Path
+) -> None:
+    replay = command("replay", "--bundle", str(tiny_bundle.path), "--recording",
+                     str(tiny_recording), "--mode", "rgb", "--json")  # fmt: skip
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(replay, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writer)
+    assert b"Traceback" not in ended.stderr
+    assert ended.returncode == 1
 
 
 def test_every_error_of_ours_carries_its_exit_status() -> None:

@@ -18,12 +18,16 @@ import pytest
 from loupe_calibration.errors import LoupeError
 from loupe_calibration.intrinsics import Intrinsics
 from loupe_edge import in_time as in_time_module
+from loupe_edge.assembly import open_service
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings
+from loupe_edge.capture import Ladder
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError
 from loupe_edge.pipeline import Pipeline
+from loupe_edge.publisher import ListPublisher
 from loupe_edge.recorder import Recorder, Rig
 from loupe_edge.recording_file import read_contents
+from loupe_edge.station import Station
 from loupe_edge.tap import Tap
 from loupe_models.frame import Frame
 
@@ -55,6 +59,29 @@ def replay(
 
 
 # --- Missing --------------------------------------------------------------------------------------
+
+
+def test_no_camera_at_all_is_unknown_and_then_a_fault(make_station: Callable[..., Station]) -> None:
+    publisher = ListPublisher()
+    station = make_station(camera={"serial": "000000000000", "start_timeout_s": 1.0})
+    start = time.monotonic()
+    with open_service(station, publisher=publisher) as service:
+        service.ladder = Ladder(reads=1, reopens=1, first_wait_s=0.01)
+        with pytest.raises(CameraError, match="000000000000"):
+            service.run()
+    assert time.monotonic() - start < 12
+    assert [v.decision for v in publisher.verdicts] == ["unknown", "unknown"]
+
+
+def test_an_absent_recording_is_bad_input(make_station: Callable[..., Station]) -> None:
+    publisher = ListPublisher()
+    with (
+        pytest.raises(RecordingError, match=r"absent\.db3") as caught,
+        open_service(make_station(), lock_step=True, publisher=publisher) as service,
+    ):
+        service.run()
+    assert caught.value.exit_status == 2
+    assert publisher.verdicts == []
 
 
 def test_a_missing_camera_is_named_at_once() -> None:

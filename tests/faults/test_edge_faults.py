@@ -21,7 +21,6 @@ from loupe_edge.engines.onnxruntime import OnnxRuntimeEngine
 from loupe_edge.errors import (
     CameraError,
     EngineError,
-    RecordingError,
     ServiceError,
     StationError,
 )
@@ -244,31 +243,6 @@ def test_a_camera_that_never_returns_ends_the_process_after_bounded_retries(
     assert service.camera.n_opened == 1 + NO_WAIT.reopens
     assert not service.camera.is_open
     assert publisher.heartbeats[-1].state == "fault"
-
-
-def test_no_camera_at_all_is_unknown_and_then_a_fault(make_station: MakeStation) -> None:
-    pytest.importorskip("pyrealsense2", reason="needs loupe[camera]")
-    publisher = ListPublisher()
-    station = make_station(camera={"serial": "000000000000", "start_timeout_s": 1.0})
-    start = time.monotonic()
-    with open_service(station, publisher=publisher) as service:
-        service.ladder = Ladder(reads=1, reopens=1, first_wait_s=0.01)
-        with pytest.raises(CameraError, match="000000000000"):
-            service.run()
-    assert time.monotonic() - start < 12
-    assert [v.decision for v in publisher.verdicts] == ["unknown", "unknown"]
-
-
-def test_an_absent_recording_is_bad_input(make_station: MakeStation) -> None:
-    pytest.importorskip("pyrealsense2", reason="needs loupe[camera]")
-    publisher = ListPublisher()
-    with (
-        pytest.raises(RecordingError, match=r"absent\.db3") as caught,
-        open_service(make_station(), lock_step=True, publisher=publisher) as service,
-    ):
-        service.run()
-    assert caught.value.exit_status == 2
-    assert publisher.verdicts == []
 
 
 def test_a_bug_gives_the_part_its_verdict_and_then_crashes(
