@@ -124,7 +124,7 @@ def _compare(
         instead = "" if inspector.variant == "fp32" else "; its variant fp32 may do"
         raise ProofError(
             f"{name}: this device says {found.decision} {found.score:.5f}, the trainer said "
-            f"{golden.decision} {golden.image_score:.5f} (they differ by {error:.2g} of the good "
+            f"{golden.decision} {golden.image_score:.5f} (they differ by {error:.3g} of the good "
             f"parts' spread, s95 - s50; at most {tolerance:.2g} is allowed): do not use this "
             f"bundle with this engine on this device{instead}"
         )
