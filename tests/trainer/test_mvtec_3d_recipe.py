@@ -227,7 +227,7 @@ def test_missing_backbones_end_it_all_and_say_how_to_fetch(
     shipped = repository / "trainer" / "recipes" / "mvtec_3d.toml"
     recipe.write_text(shipped.read_text())
     write_dino(tmp_path / "dino", seed=1)
-    small = ("fit.size_px=48", "fit.depth.n_points=64", "fit.depth.group_size=16")
+    small = ("fit.device=cpu", "fit.size_px=48", "fit.depth.n_points=64", "fit.depth.group_size=16")
     words: list[str | Path] = ["train", recipe, "--data", data, "--all", "--out", out]
     words += [word for setting in small for word in ("--set", setting)]
     for settings, told_how in (
