@@ -61,7 +61,7 @@ class Variant(Checked):
     file: FileName
     precision: Precision
     tolerance: float = Field(gt=0, le=0.1)
-    relative_tolerance: float = Field(default=0.0, ge=0, lt=1)
+    relative_tolerance: float = Field(default=0.0, ge=0, le=0.01)
     parity: dict[str, float] = Field(default_factory=dict)
     threshold: Threshold | None = None
 

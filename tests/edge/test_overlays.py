@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from looks import good_look
 
 from loupe_calibration.transform import Transform
 from loupe_edge.engines import open_engine
@@ -126,19 +127,12 @@ def test_the_map_lands_on_the_pixels_it_is_about() -> None:
 @pytest.mark.parametrize("size_wh", [(24, 20), (300, 40), (40, 300), (3000, 200)])
 def test_any_size_of_frame_can_be_drawn(size_wh: tuple[int, int]) -> None:
     frame = Frame.from_image(np.full((*size_wh[::-1], 3), 90, np.uint8))
-    found = Inspection(
-        decision="good",
-        reason="",
+    found = good_look(
         score=0.1,
-        mode="rgb",
         threshold=0.5,
-        p_value=0.5,
-        regions=(),
         region=Rect(0, 0, *size_wh),
         anomaly_map=np.zeros((16, 16), np.float32),
         frame_px_from_map_px=PxMap(size_wh[0] / 16, size_wh[1] / 16, 0, 0),
-        depth_valid_fraction=None,
-        stage_us={},
     )
     overlay = draw_overlay(frame, found, MapScale(0.0, 1.0), "a very long file name" * 20)
     assert overlay.ndim == 3

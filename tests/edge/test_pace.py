@@ -5,28 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from looks import good_look
 
 from loupe_edge.inspector import Inspection
 from loupe_edge.pace import Pace
-from loupe_models.frame import Frame, Rect
+from loupe_models.frame import Frame
 
 
 def looked(infer_ms: int) -> Inspection:
     """A look that takes 5 ms around its inference."""
-    return Inspection(
-        decision="good",
-        reason="",
-        score=0.0,
-        mode="rgb",
-        threshold=1.0,
-        p_value=0.5,
-        regions=(),
-        region=Rect(0, 0, 1, 1),
-        anomaly_map=None,
-        frame_px_from_map_px=None,
-        depth_valid_fraction=None,
-        stage_us={"gate": 2000, "infer": infer_ms * 1000, "decide": 3000},
-    )
+    return good_look(stage_us={"gate": 2000, "infer": infer_ms * 1000, "decide": 3000})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from loupe_trainer.backbones import BACKBONES, open_backbone
+from loupe_trainer.backbones import BACKBONES, Backbone, open_backbone
+from loupe_trainer.backbones.mobilenet import load_mobilenet
 from loupe_trainer.backbones.squeezenet import (
     FIRES,
     CaffeNormalise,
@@ -95,16 +96,28 @@ def test_distillation_runs_on_any_weights(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["teacher.safetensors", "weights.npz"]
 
 
-def test_weights_that_are_not_squeezenets_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("load", "what", "lacks"),
+    [
+        (load_squeezenet, "SqueezeNet 1.1", "conv1.weight"),
+        (load_mobilenet, "MobileNet 1.0", "conv1/kernel"),
+    ],
+)
+def test_an_npz_of_other_weights_is_refused(
+    tmp_path: Path, load: Callable[[Path, str], Backbone], what: str, lacks: str
+) -> None:
     junk, foreign = tmp_path / "junk.npz", tmp_path / "foreign.npz"
     junk.write_bytes(b"not a zip")
     np.savez(foreign, conv1=np.zeros(3))
-    with pytest.raises(WeightsError, match=r"not SqueezeNet 1.1's weights"):
-        load_squeezenet(junk, "MIT")
-    with pytest.raises(WeightsError, match=r"not SqueezeNet 1.1: it lacks conv1.weight"):
-        load_squeezenet(foreign, "MIT")
+    with pytest.raises(WeightsError, match=f"not {what}'s weights"):
+        load(junk, "MIT")
+    with pytest.raises(WeightsError, match=f"not {what}: it lacks {lacks}"):
+        load(foreign, "MIT")
+
+
+def test_a_backbone_of_another_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no backbone"):
-        open_backbone("resnet", junk)
+        open_backbone("resnet", tmp_path / "weights.npz")
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))

@@ -24,7 +24,6 @@ from loupe_trainer.errors import RecipeError, StoppedError
 if TYPE_CHECKING:
     from loupe_models.bundle import Bundle
     from loupe_models.gate import GateSpec
-    from loupe_trainer.teachers.config import PretrainConfig
 
 app = typer.Typer(
     name="loupe-trainer",
@@ -240,29 +239,20 @@ def pretrain(
 
     An interrupted training given the same --out continues.
     """
-    from loupe_trainer.places import require_file
     from loupe_trainer.progress import open_progress
-    from loupe_trainer.teachers.convert import convert_teacher
-    from loupe_trainer.teachers.pretrain import pretrain as run_pretrain
+    from loupe_trainer.teachers.asked import published_teacher, trained_teacher
 
     named = {"backbone": backbone, "backbone_weights": weights, "corpus": corpus}
     told = {key: value for key, value in named.items() if value is not None}
-    require_file(to)
-    if published is None:
-        config = _pretrain_config(told, settings or [])
+    chosen = _parse_settings(settings or [])
+    if published is not None:
+        teacher = published_teacher(published, to, told, chosen)
+    else:
         is_made = to.exists()  # by these very settings, or it is refused
         with _continuing():
-            teacher = run_pretrain(config, to, open_progress())
+            teacher = trained_teacher(to, told, chosen, open_progress())
         if is_made:
             out.print(f"{to}: is made already", markup=False, soft_wrap=True)
-    else:
-        only = dict(_parse_settings(settings or []))
-        licence = only.pop("licence", None)
-        if told or only:
-            raise RecipeError(
-                "--published takes a teacher as it is; --out and --set licence=NAME go with it"
-            )
-        teacher = convert_teacher(published, to, licence)
     origin = teacher.origin
     out.print(f"learnt from: {origin.name}, {origin.licence}", markup=False, soft_wrap=True)
     out.print(f"teacher: {to} ({teacher.sha256[:16]})", soft_wrap=True)
@@ -332,21 +322,6 @@ def _train_all(
     tell(f"summary: {folder / SUMMARY}")
     if status := exit_status(summaries):
         raise typer.Exit(status)
-
-
-def _pretrain_config(named: Mapping[str, object], settings: list[str]) -> PretrainConfig:
-    from pydantic import ValidationError
-
-    from loupe_models.settings import read_settings
-    from loupe_trainer.recipe import apply_settings, first_reason
-    from loupe_trainer.teachers.config import PretrainConfig
-
-    document = dict(named)
-    apply_settings(document, _parse_settings(settings))
-    try:
-        return read_settings(PretrainConfig, document)
-    except ValidationError as error:
-        raise RecipeError(first_reason(error, "pretrain")) from error
 
 
 def _parse_settings(settings: list[str]) -> Mapping[str, str]:

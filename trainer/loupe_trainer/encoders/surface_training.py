@@ -68,11 +68,7 @@ def train_surface_encoder(
         raise DataError("there is no good part to learn surfaces from; give some")
     xyz, valid = (_stack(samples, name) for name in SurfaceEncoder.tensors)
     taught = torch.cat([_told(teacher, s) for s in progress.track(samples, "describing points")])
-    torch.manual_seed(training.seed)
-    front = SurfaceEncoder(teacher.channels, _hw(valid), teacher.patches_hw[0], training.width)
-    front.origin = teacher.origin
-    front.mean.copy_(taught.mean((0, 2, 3), keepdim=True))
-    front.spread.copy_(taught.std((0, 2, 3), keepdim=True).clamp(min=MIN_SPREAD))
+    front = _new_front(teacher, taught, _hw(valid), training)
     optimiser = adam(front.parameters(), training.lr, weight_decay=0.0)
     settings = training.model_dump(mode="json", exclude={"checkpoint_every"})
     settings["teacher"] = weights_sha256(teacher)
@@ -91,6 +87,18 @@ def train_surface_encoder(
                 save_checkpoint(checkpoint, step, {"front": front}, optimiser, settings)
             task.advance(note=f"loss {loss.item():.3f}")
     return front.requires_grad_(requires_grad=False).eval()
+
+
+def _new_front(
+    teacher: PointEncoder, taught: Tensor, size_hw: tuple[int, int], training: SurfaceTraining
+) -> SurfaceEncoder:
+    """Make a front that has learnt nothing but how its teacher's maps are spread."""
+    torch.manual_seed(training.seed)
+    front = SurfaceEncoder(teacher.channels, size_hw, teacher.patches_hw[0], training.width)
+    front.origin = teacher.origin
+    front.mean.copy_(taught.mean((0, 2, 3), keepdim=True))
+    front.spread.copy_(taught.std((0, 2, 3), keepdim=True).clamp(min=MIN_SPREAD))
+    return front
 
 
 @torch.no_grad()
