@@ -36,7 +36,7 @@ from loupe_trainer.export import export_onnx
 from loupe_trainer.methods.efficientad.detector import EfficientAdDetector
 
 SIDE_PX, SEED = 256, 0
-N_ROUNDS, N_WARM_UP = 30, 3
+N_ROUNDS, N_WARM_UP = 60, 3
 # ONNX Runtime's threads, left as they come, spin on for a while and slow the next side.
 REST_S = 0.1
 GFLOP = 75.9
