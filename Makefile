@@ -26,7 +26,9 @@ check: .venv/.ready
 	$(PYTHON) .ci/tensorrt_types.py
 
 bench: .venv/.ready
-	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(PYTHON) "$$script"; done
+	failed=0; for script in $(BENCHMARKS); do \
+		echo "== $$script"; $(PYTHON) "$$script" || failed=1; \
+	done; exit $$failed
 
 fresh:
 	.ci/fresh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,12 @@ from loupe_trainer.progress import SilentProgress
 from loupe_trainer.ranking import Ranking
 from loupe_trainer.run import RunFolder
 
+DATA = Path(os.environ.get("LOUPE_DATA", REPOSITORY.parent / "shared" / "data"))
+POTHOLE = DATA / "pothole_rgbd_tiles"
 PLACE = REPOSITORY / "runs" / "cmdiad_gain"
 SEEDS = (1, 2, 3)
 BOTH: tuple[Literal["rgb", "depth"], ...] = ("rgb", "depth")
 N_PARTS, GOOD_SEED, EXAM_SEED, DEFECT_SHARE = 130, 1, 11, 0.6
-FUSION_SHARE = 0.2  # of the good parts
 DEFECTS = ("dent", "scratch", "stain")
 QUIET = SilentProgress()
 FIT: dict[str, Any] = {
@@ -70,11 +72,14 @@ class Trial:
 def main() -> int:
     """Run every setting on every data set that is there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pothole", type=Path, help="folder of the pothole tiles")
+    parser.add_argument("--pothole", type=Path, default=POTHOLE, help="folder of the tiles")
     given = parser.parse_args()
-    figures = {"belt": together("belt", belt)}
-    if given.pothole is not None:
-        figures["pothole"] = together("pothole", partial(potholes, given.pothole))
+    if not given.pothole.is_dir():
+        parser.error(f"no {given.pothole}: set LOUPE_DATA to the folder that holds it")
+    figures = {
+        "belt": together("belt", belt),
+        "pothole": together("pothole", partial(potholes, given.pothole)),
+    }
     return finish("cmdiad_gain", figures, [])
 
 
@@ -164,7 +169,7 @@ def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> tuple[S
     """Give each frame's score in every setting: the map's highest value, and the published one."""
     torch.set_num_threads(1)
     config = CmdiadConfig.model_validate(fit)
-    material = divide(one.good, FUSION_SHARE, seed)
+    material = divide(one.good, config.fusion_share, seed)
     encoders = Opening(config, seed, Path(), material, run, QUIET).encoders(BOTH)
     learning = Learning(config, seed, encoders, run, QUIET)
     detectors = learning.detectors(material, ("rgb", "depth", "rgbd"))
@@ -183,12 +188,12 @@ def published_judges(
 ) -> dict[Mode, Judge]:  # fmt: skip
     """Fit the published score beside the map, on the same banks and the same frames."""
     judges: dict[Mode, Judge] = {}
+    kept = (material.samples[int(material.order[i])] for i in material.for_fusion)
+    seen_by = [described(encoders, tensors) for tensors in kept]
     for mode, detector in detectors.items():
         banks = [bank for bank in detector.judge.banks if isinstance(bank, MemoryBank)]
         judges[mode] = Judge(banks, config.size_px, config.border_px, paper=True)
-        kept = (material.samples[int(material.order[i])] for i in material.for_fusion)
-        frames = (tokens_of(mode, detectors, described(encoders, tensors)) for tensors in kept)
-        fit_fusion(judges[mode], frames, seed)
+        fit_fusion(judges[mode], (tokens_of(mode, detectors, one) for one in seen_by), seed)
     return judges
 
 
