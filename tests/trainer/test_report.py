@@ -26,7 +26,7 @@ from loupe_trainer.evaluate import Evaluation
 from loupe_trainer.evaluating import evaluate_bundle
 from loupe_trainer.outcomes import Outcome
 from loupe_trainer.progress import SilentProgress
-from loupe_trainer.reporting.worst import worst_false_rejects, worst_misses
+from loupe_trainer.reporting.worst import Case, title, worst_false_rejects, worst_misses
 from loupe_trainer.run import RunFolder
 from loupe_trainer.train import train
 
@@ -129,8 +129,8 @@ def test_what_a_reader_looks_for_is_there(run: RunFolder) -> None:
         "No part of the test was learnt from",
         f"{metrics['au_pro_30']:.3f} {low:.3f} to {high:.3f}",
         "The test's own labels choose that cut",
-        "10 worst misses",
-        "10 worst false rejects",
+        "No misses, and the 10 caught by the least margin",
+        "No false rejects, and the 10 passed by the least margin",
         "infer",
         metrics["test_data_sha256"],
         run.read()["data_sha256"],
@@ -259,6 +259,22 @@ def test_wrong_answers_come_first_the_worst_before_all() -> None:
     assert rejects == [
         ("unseen good", True), ("badly rejected", True), ("rejected", True), ("passed", False),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("n_wrong", "n_right", "says"),
+    [
+        (10, 0, "The 10 worst misses"),
+        (4, 0, "4 misses"),
+        (1, 9, "1 miss, and the 9 caught by the least margin"),
+        (0, 10, "No misses, and the 10 caught by the least margin"),
+        (0, 0, "No misses"),
+    ],
+)
+def test_a_title_counts_the_mistakes_below_it(n_wrong: int, n_right: int, says: str) -> None:
+    part = _part("any", "defect", 0.1, 0.5)
+    cases = [Case(part, None, is_wrong=i < n_wrong) for i in range(n_wrong + n_right)]
+    assert title(cases, "miss", "misses", "caught") == says
 
 
 def _part(name: str, kind: Kind, score: float | None, cut: float) -> Outcome:

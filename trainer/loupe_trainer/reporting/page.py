@@ -19,7 +19,7 @@ from loupe_trainer.reporting.provenance import latency, provenance
 from loupe_trainer.reporting.side_by_side import side_by_side
 from loupe_trainer.reporting.style import STYLE
 from loupe_trainer.reporting.words import Metrics, counted
-from loupe_trainer.reporting.worst import N_WORST, worst_tables
+from loupe_trainer.reporting.worst import worst_tables
 
 METHOD = f"""<dl>
 <dt>part and frame</dt><dd>A part is the physical object, a frame one picture of it. Rates count
@@ -86,7 +86,7 @@ def mode_section(
         exam: Where the pictures of the worst mistakes are read from.
         is_alone: No other mode is on the page, so that it needs no heading.
     """
-    misses, rejects = worst_tables(evaluation, exam)
+    (missed, misses), (rejected, rejects) = worst_tables(evaluation, exam)
     level = "h2" if is_alone else "h3"
 
     def heading(words: str) -> str:
@@ -105,15 +105,13 @@ def mode_section(
         histogram(evaluation),
         heading("Curves"),
         curves(evaluation),
-        heading(f"The {N_WORST} worst misses"),
-        "<p>Defective parts that were called good, lowest score first; then, to fill the rows, "
-        "those caught by the least margin. The yellow line is the truth.</p>"
+        heading(missed),
+        "<p>Defective parts, lowest score first. The yellow line is the truth.</p>"
         f'<p class="scale">{scale_bar()} Colours of the map: its lowest value on the left, the '
         f"threshold in the middle. A white line surrounds what lies above the threshold.</p>",
         misses,
-        heading(f"The {N_WORST} worst false rejects"),
-        "<p>Good parts that were not called good, unknown ones first, then the highest score; "
-        "then those that came closest to it.</p>",
+        heading(rejected),
+        "<p>Good parts, unknown ones first, then the highest score.</p>",
         rejects,
         heading("Time taken"),
         latency(evaluation),

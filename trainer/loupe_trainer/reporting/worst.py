@@ -9,7 +9,7 @@ from loupe_models.frame import Frame
 from loupe_trainer.evaluate import Evaluation, Exam, Shown
 from loupe_trainer.outcomes import Outcome
 from loupe_trainer.reporting.pictures import coloured, img, outlined, view
-from loupe_trainer.reporting.words import NOTHING, table, text
+from loupe_trainer.reporting.words import NOTHING, counted, table, text
 
 N_WORST = 10
 HEADS = ("part", "picture", "truth", "anomaly map")
@@ -29,8 +29,8 @@ class Case:
     is_wrong: bool
 
 
-def worst_tables(evaluation: Evaluation, exam: Exam) -> tuple[str, str]:
-    """Lay out ten defective parts and ten good ones, the wrong answers first."""
+def worst_tables(evaluation: Evaluation, exam: Exam) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Lay out ten defective parts and ten good ones, the wrong answers first; each with a title."""
     misses, rejects = worst_misses(evaluation), worst_false_rejects(evaluation)
     wanted = {case.key for case in misses + rejects}
     items = [item for item in exam.items if item.key in wanted]
@@ -43,11 +43,24 @@ def worst_tables(evaluation: Evaluation, exam: Exam) -> tuple[str, str]:
             for c in cases
         ]
 
-    none = ("<p>No defective part was tested.</p>", "<p>No good part was tested.</p>")
+    def laid_out(cases: list[Case], what: str) -> str:
+        none = f"<p>No {what} part was tested.</p>"
+        return table(HEADS, rows(cases), "pictures") if cases else none
+
     return (
-        table(HEADS, rows(misses), "pictures") if misses else none[0],
-        table(HEADS, rows(rejects), "pictures") if rejects else none[1],
+        (title(misses, "miss", "misses", "caught"), laid_out(misses, "defective")),
+        (title(rejects, "false reject", "false rejects", "passed"), laid_out(rejects, "good")),
     )
+
+
+def title(cases: list[Case], one: str, several: str, right: str) -> str:
+    """Say how many of the rows are mistakes, and what fills them up."""
+    n_wrong = sum(case.is_wrong for case in cases)
+    if n_wrong == len(cases) == N_WORST:
+        return f"The {N_WORST} worst {several}"
+    told = f"No {several}" if not n_wrong else counted(n_wrong, one, several)
+    n_right = len(cases) - n_wrong
+    return f"{told}, and the {n_right} {right} by the least margin" if n_right else told
 
 
 def worst_misses(evaluation: Evaluation) -> list[Case]:
