@@ -158,7 +158,7 @@ def test_a_plain_array_under_the_name_of_an_npz_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize("at", [0, 100])
 def test_an_npz_that_was_overwritten_is_refused_in_our_own_words(tmp_path: Path, at: int) -> None:
     """At its head, and in the middle of an array's."""
-    np.savez(tmp_path / "odd.npz", **{"conv1/kernel": np.ones(1000, np.float32)})
+    np.savez(tmp_path / "odd.npz", weight=np.ones(1000, np.float32))
     with (tmp_path / "odd.npz").open("r+b") as file:
         file.seek(at)
         file.write(b"\xff" * (4 if at == 0 else 50))
