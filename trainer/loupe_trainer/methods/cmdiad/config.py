@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
@@ -128,17 +128,13 @@ def _unless_said(kind: str) -> BeforeValidator:
     return BeforeValidator(named)
 
 
-RgbEncoderConfig = Annotated[
-    VitConfig | PdnConfig, Field(discriminator="kind"), _unless_said("vit")
-]
-DepthEncoderConfig = Annotated[
-    PointMaeConfig | SurfaceConfig | ReliefConfig,
-    Field(discriminator="kind"),
-    _unless_said("point_mae"),
-]
+AnyRgb = VitConfig | PdnConfig
+AnyDepth = PointMaeConfig | SurfaceConfig | ReliefConfig
+RgbEncoderConfig = Annotated[AnyRgb, Field(discriminator="kind"), _unless_said("vit")]
+DepthEncoderConfig = Annotated[AnyDepth, Field(discriminator="kind"), _unless_said("point_mae")]
 KINDS: Final[Mapping[str, Mapping[str, type[BaseModel]]]] = {
-    "rgb": {"vit": VitConfig, "pdn": PdnConfig},
-    "depth": {"point_mae": PointMaeConfig, "surface": SurfaceConfig, "relief": ReliefConfig},
+    modality: {model.model_fields["kind"].default: model for model in get_args(models)}
+    for modality, models in (("rgb", AnyRgb), ("depth", AnyDepth))
 }
 
 

@@ -34,7 +34,6 @@ def _refusal(error: ErrorDetails) -> str:
     kind = words.pop(1) if len(words) > 1 and words[1] in kinds else None
     reason = plain_reason(error)
     if error["type"] == "extra_forbidden":
-        reason = "unknown key; remove it or mend its spelling"
         own = words[1] if len(words) == 2 else None  # a section further in is of one kind alone
         takers = [name for name, model in kinds.items() if own in model.model_fields]
         if takers:
