@@ -113,8 +113,9 @@ class Stem(nn.Sequential):
         if not self.padding:
             height_px, width_px = picture.shape[2:]
             picture = picture[:, :, : _reached(height_px), : _reached(width_px)]
-        stemmed: Tensor = super().forward(picture)
-        return stemmed
+        for layer in self:
+            picture = layer(picture)
+        return picture
 
 
 def _reached(size_px: int) -> int:
