@@ -26,6 +26,8 @@ def read_settings(model: type[Model], document: Mapping[str, object]) -> Model:
 
 def plain_reason(error: ErrorDetails) -> str:
     """Give the reason alone: neither the library's prefix nor a dump of a whole section."""
+    if error["type"] == "extra_forbidden":
+        return "unknown key; remove it or mend its spelling"
     cause = error.get("ctx", {}).get("error")
     if error["type"] == "value_error" and isinstance(cause, ValueError):
         return str(cause)

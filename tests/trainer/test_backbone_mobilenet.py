@@ -155,6 +155,18 @@ def test_a_plain_array_under_the_name_of_an_npz_is_refused(tmp_path: Path) -> No
         load_mobilenet(tmp_path / "plain.npz", "MIT")
 
 
+@pytest.mark.parametrize("at", [0, 100])
+def test_an_npz_that_was_overwritten_is_refused_in_our_own_words(tmp_path: Path, at: int) -> None:
+    """At its head, and in the middle of an array's."""
+    np.savez(tmp_path / "odd.npz", weight=np.ones(1000, np.float32))
+    with (tmp_path / "odd.npz").open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff" * (4 if at == 0 else 50))
+    with pytest.raises(WeightsError, match=r"weights: .*; fetch it again\)?$") as told:
+        load_mobilenet(tmp_path / "odd.npz", "MIT")
+    assert "pickle" not in str(told.value)
+
+
 def test_real_weights_find_real_photographs_as_their_training_did(real_data: Path) -> None:
     """What each depthwise layer says of photographs has the mean and spread that its batch
     normalisation remembers: proof that channel order, scale and padding are right."""

@@ -68,6 +68,18 @@ def test_train_evaluate_export_report(
     assert (out / "evaluation" / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("spots")
+def test_training_without_a_test_says_that_nothing_was_measured(
+    typed: Typed, plain_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ("train", recipe_file, "--data", plain_folder, "--out", run, "--set", "split.test=0")
+    status, told = typed(*words)
+    assert status == 0
+    assert "not evaluated: no part was set aside for the test (split.test)" in told
+    assert f"bundle: {run / 'bundle'}" in told
+
+
 @pytest.mark.parametrize(
     "words",
     [

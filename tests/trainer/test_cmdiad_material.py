@@ -58,6 +58,20 @@ def test_two_backbones_are_named_as_one() -> None:
         ({"rgb": {"teacher": "a"}}, r'fit\.rgb\.teacher: kind = "vit" does not .*, "pdn" does'),
         ({"rgb": {"kind": "pdn", "teachr": "a"}}, r"fit\.rgb\.teachr: unknown key"),
         ({"rgb": {"kind": "pdn", "pretrain": 5}}, r"fit\.rgb\.pretrain: Input should be an object"),
+        (
+            {"rgb": {"kind": "pdn", "pretrain": {"stepss": 5}}},
+            r"fit\.rgb\.pretrain\.stepss: unknown key; remove it or mend its spelling$",
+        ),
+        (
+            {"rgb": {"weights": "a", "channels": 64}},
+            r"fit\.rgb: channels means nothing beside weights; remove channels$",
+        ),
+        ({"rgb": {"licence": "MIT"}}, r"fit\.rgb: licence means nothing without weights"),
+        (
+            {"rgb": {"kind": "pdn", "teacher": "a", "pretrain": {"steps": 5}}},
+            r"fit\.rgb: pretrain means nothing beside teacher",
+        ),
+        ({"depth": {"weights": "a", "steps": 9}}, r"fit\.depth: steps means nothing beside"),
         ({"rgb": {"channels": 33}}, r"fit\.rgb\.channels: .*multiple of 32"),
         (
             {"depth": {"kind": "relief", "weights": "a.pth"}},

@@ -366,7 +366,7 @@ def test_published_point_mae_runs_with_the_frames_own_statistics(
     small = PointShape(depth=2, width=24, n_heads=3, taps=(0, 1), hidden=8, local=16)
     monkeypatch.setattr(point_weights, "PUBLISHED_SHAPE", small)
     torch.save(PointMae(small).state_dict(), tmp_path / "bare.pth")
-    depth = {**TINY["depth"], "weights": str(tmp_path / "bare.pth")}
+    depth = {"n_points": 24, "group_size": 8, "weights": str(tmp_path / "bare.pth")}
     method = open_method("none", ("depth",), depth=depth)
     run = RunFolder(tmp_path / "run")
     detector = method.fit(samples_for(method, range(8)), [], run, QUIET)["depth"]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from loupe_trainer.errors import RecipeError
 from loupe_trainer.methods.efficientad.autoencoder import Autoencoder
@@ -9,6 +10,7 @@ from loupe_trainer.teachers.pdn import (
     RECEPTIVE_FIELD_PX,
     PdnShape,
     PdnSize,
+    initialise,
     student_network,
     teacher_network,
 )
@@ -61,6 +63,34 @@ def test_one_output_sees_exactly_33_px(size: PdnSize) -> None:
     assert int(rows.max() - rows.min()) + 1 == RECEPTIVE_FIELD_PX
     assert int(columns.max() - columns.min()) + 1 == RECEPTIVE_FIELD_PX
     assert network(picture[..., :33, :33]).shape[2:] == (1, 1)
+
+
+@pytest.mark.parametrize("size", ["S", "M"])
+@pytest.mark.parametrize("size_hw", [(33, 33), (64, 97), (127, 128), (130, 99), (256, 256)])
+@torch.no_grad()
+def test_what_the_stem_leaves_off_changes_no_answer(
+    size: PdnSize, size_hw: tuple[int, int]
+) -> None:
+    network = initialise(teacher_network(PdnShape(size, TINY)))
+    picture = torch.randn(2, 3, *size_hw)
+    uncut = nn.Sequential(*network.stem)(picture)
+    torch.testing.assert_close(network(picture), network.describe(uncut), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", ["S", "M"])
+def test_of_256_px_the_last_three_rows_and_columns_are_outside_every_patch(size: PdnSize) -> None:
+    network = initialise(teacher_network(PdnShape(size, TINY)))
+    picture = torch.randn(1, 3, 256, 256, requires_grad=True)
+    described = network(picture)
+    described.square().sum().backward()
+    assert picture.grad is not None
+    felt = picture.grad.abs().sum((0, 1)) > 0
+    assert (int(felt.any(1).nonzero().max()), int(felt.any(0).nonzero().max())) == (252, 252)
+    other = picture.detach().clone()
+    other[..., 253:, :] = other[..., 253:] = 7.0
+    assert torch.equal(network(other), described)
+    other[..., 252, :] = 7.0
+    assert not torch.equal(network(other), described)
 
 
 @pytest.mark.parametrize("size_hw", [(128, 128), (160, 128), (256, 256), (288, 416)])

@@ -68,8 +68,15 @@ def test_the_graph_casts_first_and_normalises_once(tmp_path: Path) -> None:
     # the cast to the networks' own precision
     (precision,) = [node for node in graph.node if divide.output[0] in node.input]
     assert precision.op_type == "Cast"
-    readers = [node.op_type for node in graph.node if precision.output[0] in node.input]
-    assert readers == ["Conv"] * 3  # teacher, student, autoencoder share one picture
+    readers = [node for node in graph.node if precision.output[0] in node.input]
+    assert sorted(node.op_type for node in readers) == ["Conv", "Slice"]  # the autoencoder's: Conv
+    # teacher and student share what is left of the picture where whole patches reach
+    (rows,) = [node for node in readers if node.op_type == "Slice"]
+    (columns,) = [node for node in graph.node if rows.output[0] in node.input]
+    assert columns.op_type == "Slice"
+    stems = [node.op_type for node in graph.node if columns.output[0] in node.input]
+    assert stems == ["Conv", "Conv"]
+    assert "Mod" not in {node.op_type for node in graph.node}  # how far they reach is a constant
 
 
 class _Answers(Detector):

@@ -9,9 +9,12 @@ from loupe_trainer.metrics_table import metrics_table
 from loupe_trainer.summary import what_is_worse
 
 
-def metrics(auroc: float | None, baseline: float | None) -> dict[str, object]:
+def metrics(
+    auroc: float | None, baseline: float | None, interval: list[float] | None = None
+) -> dict[str, object]:
     return {
-        "mode": "rgb", "image_auroc": auroc, "gaussian_baseline_image_auroc": baseline,
+        "mode": "rgb", "image_auroc": auroc, "image_auroc_interval": interval,
+        "gaussian_baseline_image_auroc": baseline,
         "parts": {
             "false_reject_rate": 0.0, "false_reject_rate_interval": [0.0, 0.0],
             "false_reject_rate_exact": [0.0, 0.247], "auroc": 0.9, "auroc_interval": [0.8, 1.0],
@@ -30,13 +33,23 @@ def test_a_rate_is_shown_with_its_exact_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("auroc", "baseline", "is_told"),
-    [(0.552, 0.944, True), (0.9, 0.6, False), (0.6, 0.6, False), (None, 0.6, False),
-     (0.6, None, False)],
-)  # fmt: skip
-def test_a_bundle_worse_than_a_mean_picture_is_told(
-    auroc: float | None, baseline: float | None, is_told: bool
+    ("auroc", "interval", "baseline"),
+    [
+        (0.9, [0.8, 1.0], 0.6),
+        (0.6, [0.4, 0.8], 0.6),
+        (0.552, [0.4, 0.95], 0.944),  # worse, by no more than chance explains
+        (0.552, None, 0.944),  # one part alone
+        (None, None, 0.6),
+        (0.6, [0.4, 0.8], None),
+    ],
+)
+def test_chance_is_not_told_as_worse_than_a_mean_picture(
+    auroc: float | None, interval: list[float] | None, baseline: float | None
 ) -> None:
-    told = what_is_worse(metrics(auroc, baseline))
-    assert bool(told) == is_told
-    assert all("0.552" in line and "0.944" in line and "train longer" in line for line in told)
+    assert what_is_worse(metrics(auroc, baseline, interval)) == []
+
+
+def test_a_bundle_worse_than_a_mean_picture_is_told() -> None:
+    (told,) = what_is_worse(metrics(0.552, 0.944, [0.41, 0.69]))
+    assert "AUROC 0.552, 95 %: 0.410–0.690" in told
+    assert "(0.944): do not ship it; train longer, and" in told

@@ -118,10 +118,7 @@ def train(
         settled = load_recipe(recipe, chosen)
         _warn_of_gates(settled.gate_of(mode) for mode in settled.modes)
         run = run_recipe(recipe, to, open_progress(), data, chosen)
-    metrics_file = run.evaluation / "metrics.json"
-    if metrics_file.exists():
-        _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
-        out.print(f"report: {run.evaluation / 'report.html'}", soft_wrap=True)
+    _print_test(run.evaluation)
     out.print(f"bundle: {run.bundle}", soft_wrap=True)
     _warn_of_refused(load_bundle(run.bundle))
 
@@ -351,6 +348,19 @@ def _warn_of_refused(bundle: Bundle) -> None:
 def _warn(told: Iterable[str]) -> None:
     for warning in dict.fromkeys(told):
         err.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+
+
+def _print_test(evaluation: Path) -> None:
+    metrics_file = evaluation / "metrics.json"
+    if not metrics_file.exists():
+        out.print(
+            "not evaluated: no part was set aside for the test (split.test); give labelled data to "
+            "`loupe-trainer evaluate`",
+            soft_wrap=True,
+        )
+        return
+    _print_metrics(json.loads(metrics_file.read_text(encoding="utf-8")))
+    out.print(f"report: {evaluation / 'report.html'}", soft_wrap=True)
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:

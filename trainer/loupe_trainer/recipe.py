@@ -275,7 +275,5 @@ def first_reason(error: ValidationError, where: str) -> str:
     """Say what is wrong first: file, key, reason."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "the file"
-    if first["type"] == "extra_forbidden":
-        return f"{where}: {key}: unknown key; remove it or mend its spelling"
     more = f" ({error.error_count()} errors in all)" if error.error_count() > 1 else ""
     return f"{where}: {key}: {plain_reason(first)}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,7 +17,7 @@ MAX_BYTES: Final = 1_000_000_000  # unpacked; backbones take a hundredth of it
 # What NumPy was seen to raise on files that were cut short, overwritten or something else.
 DAMAGED: Final = (
     ValueError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError, EOFError, OSError,
-    zipfile.BadZipFile, zlib.error,
+    zipfile.BadZipFile, zlib.error, tokenize.TokenError,
 )  # fmt: skip
 
 
@@ -34,18 +35,19 @@ def read_arrays(file: Path, what: str) -> dict[str, npt.NDArray[np.float32]]:
     try:
         with zipfile.ZipFile(file) as members:
             n_bytes = sum(member.file_size for member in members.infolist())
+        arrays = np.load(file, allow_pickle=False)  # reads names alone
     except DAMAGED as error:
         raise WeightsError(f"{foreign}: no readable npz ({_reason(error)})") from error
-    if n_bytes > MAX_BYTES:
-        raise WeightsError(f"{foreign}: it holds {n_bytes / 1e6:,.0f} MB, far too many")
-    with np.load(file, allow_pickle=False) as arrays:
+    with arrays:
+        if n_bytes > MAX_BYTES:
+            raise WeightsError(f"{foreign}: it holds {n_bytes / 1e6:,.0f} MB, far too many")
         return {name: _floats(arrays, name, foreign) for name in arrays.files}
 
 
 def _floats(arrays: np.lib.npyio.NpzFile, name: str, foreign: str) -> npt.NDArray[np.float32]:
     try:
         array = np.asarray(arrays[name])
-    except DAMAGED as error:  # NumPy's own words may advise to trust the file
+    except DAMAGED as error:
         raise WeightsError(
             f"{foreign}: {name} is not a whole array of numbers; fetch it again"
         ) from error
@@ -59,4 +61,6 @@ def _floats(arrays: np.lib.npyio.NpzFile, name: str, foreign: str) -> npt.NDArra
 
 
 def _reason(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Give the system's words; NumPy's own may advise to trust the file."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or "damaged; fetch it again"

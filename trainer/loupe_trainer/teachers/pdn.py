@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,10 +112,18 @@ class Stem(nn.Sequential):
     def forward(self, picture: Tensor) -> Tensor:
         """Begin on (B, 3, H, W)."""
         if not self.padding:
-            height_px, width_px = picture.shape[2:]
+            height_px, width_px = _sides_px(picture)
             picture = picture[:, :, : _reached(height_px), : _reached(width_px)]
-        stemmed: Tensor = super().forward(picture)
-        return stemmed
+        for layer in self:
+            picture = layer(picture)
+        return picture
+
+
+def _sides_px(picture: Tensor) -> tuple[int, int]:
+    """Give height and width as numbers: an exported graph has one size, and computes no shapes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python integer")
+        return int(picture.shape[2]), int(picture.shape[3])
 
 
 def _reached(size_px: int) -> int:

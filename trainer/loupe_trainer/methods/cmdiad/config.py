@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
@@ -23,7 +23,30 @@ LEARNING_RATES: Final[dict[Kind, dict[Direction, float]]] = {
 MAX_STEPS: Final = 1_000_000
 
 
-class VitConfig(Checked):
+class _OneSource(Checked):
+    """What is taken as it is, or else trained on the good parts.
+
+    Attributes:
+        source: The setting that names what is taken.
+        of_training: Settings that mean nothing where it is taken.
+        of_source: Settings that mean nothing where it is not.
+    """
+
+    source: ClassVar[str]
+    of_training: ClassVar[tuple[str, ...]]
+    of_source: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _nothing_is_said_in_vain(self) -> _OneSource:
+        is_taken = getattr(self, self.source) is not None
+        for key in self.of_training if is_taken else self.of_source:
+            if key in self.model_fields_set:
+                how = "beside" if is_taken else "without"
+                raise ValueError(f"{key} means nothing {how} {self.source}; remove {key}")
+        return self
+
+
+class VitConfig(_OneSource):
     """Colour, described by a transformer, as published.
 
     Attributes:
@@ -35,6 +58,10 @@ class VitConfig(Checked):
         steps: Of the tiny one's training.
     """
 
+    source = "weights"
+    of_training = ("channels", "depth", "steps")
+    of_source = ("licence",)
+
     kind: Literal["vit"] = "vit"
     weights: Path | None = None
     licence: str | None = Field(default=None, min_length=1)
@@ -43,7 +70,7 @@ class VitConfig(Checked):
     steps: int = Field(default=600, ge=1, le=MAX_STEPS)
 
 
-class PdnConfig(Checked):
+class PdnConfig(_OneSource):
     """Colour, described by a patch description network.
 
     It is trained in a minute where no transformer's weights are at hand, and tells more than a
@@ -54,6 +81,9 @@ class PdnConfig(Checked):
             good parts and on textures.
         pretrain: Settings of that training.
     """
+
+    source = "teacher"
+    of_training = ("pretrain",)
 
     kind: Literal["pdn"] = "pdn"
     teacher: Path | None = None
@@ -71,7 +101,7 @@ class _OfDepth(Checked):
     remove_belt: bool = True
 
 
-class GroupedConfig(_OfDepth):
+class GroupedConfig(_OfDepth, _OneSource):
     """What Point-MAE is told, and what is distilled from it.
 
     Attributes:
@@ -82,6 +112,10 @@ class GroupedConfig(_OfDepth):
         group_size: Neighbours of each.
         steps: Of the tiny one's training.
     """
+
+    source = "weights"
+    of_training = ("steps",)
+    of_source = ("licence",)
 
     weights: Path | None = None
     licence: str = Field(default=NOBODY_SAYS, min_length=1)
@@ -128,17 +162,13 @@ def _unless_said(kind: str) -> BeforeValidator:
     return BeforeValidator(named)
 
 
-RgbEncoderConfig = Annotated[
-    VitConfig | PdnConfig, Field(discriminator="kind"), _unless_said("vit")
-]
-DepthEncoderConfig = Annotated[
-    PointMaeConfig | SurfaceConfig | ReliefConfig,
-    Field(discriminator="kind"),
-    _unless_said("point_mae"),
-]
+AnyRgb = VitConfig | PdnConfig
+AnyDepth = PointMaeConfig | SurfaceConfig | ReliefConfig
+RgbEncoderConfig = Annotated[AnyRgb, Field(discriminator="kind"), _unless_said("vit")]
+DepthEncoderConfig = Annotated[AnyDepth, Field(discriminator="kind"), _unless_said("point_mae")]
 KINDS: Final[Mapping[str, Mapping[str, type[BaseModel]]]] = {
-    "rgb": {"vit": VitConfig, "pdn": PdnConfig},
-    "depth": {"point_mae": PointMaeConfig, "surface": SurfaceConfig, "relief": ReliefConfig},
+    modality: {model.model_fields["kind"].default: model for model in get_args(models)}
+    for modality, models in (("rgb", AnyRgb), ("depth", AnyDepth))
 }
 
 

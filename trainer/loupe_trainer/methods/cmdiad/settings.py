@@ -34,8 +34,8 @@ def _refusal(error: ErrorDetails) -> str:
     kind = words.pop(1) if len(words) > 1 and words[1] in kinds else None
     reason = plain_reason(error)
     if error["type"] == "extra_forbidden":
-        reason = "unknown key; remove it or mend its spelling"
-        takers = [name for name, model in kinds.items() if words[1] in model.model_fields]
+        own = words[1] if len(words) == 2 else None  # a section further in is of one kind alone
+        takers = [name for name, model in kinds.items() if own in model.model_fields]
         if takers:
             reason = f'kind = "{kind}" does not take it, {_listed(takers)} does; remove one of them'
     return f"{'.'.join(('fit', *words))}: {reason}"

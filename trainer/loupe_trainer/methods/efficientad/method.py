@@ -205,7 +205,5 @@ def open_efficientad(
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(("fit", *(str(part) for part in first["loc"])))
-        unknown = first["type"] == "extra_forbidden"
-        reason = "unknown key; remove it or mend its spelling" if unknown else plain_reason(first)
-        raise RecipeError(f"{key}: {reason}") from error
+        raise RecipeError(f"{key}: {plain_reason(first)}") from error
     return EfficientAd(checked, seed, folder)
