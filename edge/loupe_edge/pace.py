@@ -36,9 +36,10 @@ class Pace:
     def count(self, frame: Frame, found: Inspection | None) -> None:
         """Count a frame that was looked at, and what the look took where there was a part."""
         self.n_looked += 1
-        self._last = (frame.frame_id, frame.camera_time.ns)
-        if self.n_looked == 1 or self._last <= self._first:  # a camera opened again counts anew
-            self._first = self._last
+        stamp = (frame.frame_id, frame.camera_time.ns)
+        if self.n_looked == 1 or stamp <= self._last:  # a camera opened again counts anew
+            self._first = stamp
+        self._last = stamp
         if found is not None and "infer" in found.stage_us:
             self._look_us.append(sum(found.stage_us.values()))
             self._infer_us.append(found.stage_us["infer"])
