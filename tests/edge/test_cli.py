@@ -134,6 +134,16 @@ def test_replay_at_a_station(
     assert not (station.parent / "journal.jsonl").exists()
 
 
+def test_a_stations_file_is_not_blamed_for_an_option(
+    call: Call, tiny_bundle: Bundle, recording: Path, station: Path
+) -> None:
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                "--station", station, "--publish", "nowhere")  # fmt: skip
+    assert told.status == 2
+    assert "publish.endpoint: 'nowhere' is neither tcp://host:port nor ipc://path" in told.err
+    assert station.name not in told.err
+
+
 def test_replay_publishes_to_a_listener_in_another_process(
     call: Call, tiny_bundle: Bundle, recording: Path, tmp_path: Path
 ) -> None:
