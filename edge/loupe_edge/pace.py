@@ -20,7 +20,7 @@ class Pace:
     """Frames looked at and not, and how long a look took.
 
     Attributes:
-        n_verdicts: Said so far.
+        n_verdicts: Said; known at the end.
         n_looked: Frames that were looked at, with a part or without.
         n_dropped: Frames that nobody looked at; known at the end.
     """

@@ -272,6 +272,7 @@ def test_a_bug_in_the_capture_thread_is_not_quiet(
         service.run()
     assert [v.decision for v in publisher.verdicts] == ["good", "unknown"]
     assert "internal error: ZeroDivisionError" in publisher.verdicts[1].reason
+    assert service.pace.n_verdicts == 2
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
