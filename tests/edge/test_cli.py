@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from edge_command import command
+from full_disk import full_disk
 
 from loupe_edge.labels import label_lines, labels_path
 from loupe_edge.recorder import Recorder, Rig
@@ -385,17 +386,11 @@ def test_bad_input_is_told_with_what_to_do(
     assert not (wrong["here"] / "a.db3").exists()
 
 
-def test_run_does_not_end_well_where_verdicts_were_never_kept(
-    call: Call, station: Path, full_disk: Call
-) -> None:
-    with full_disk():
+def test_run_does_not_end_well_where_verdicts_were_never_kept(call: Call, station: Path) -> None:
+    with full_disk(1000):
         told = call("run", station)
     assert told.status == 1, told.err
     assert "verdicts were said but never kept" in told.err
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from loupe_edge.cli import main; main()", *words]
 
 
 def wait_until(is_so: Callable[[], bool], patience_s: float = 20) -> None:
