@@ -274,7 +274,7 @@ def test_listen_stops_in_time(call: Call, tmp_path: Path) -> None:
             r"bundle: /absent\S*: no bundle there; give the folder",
         ),
         ("parts.db3", "absent.db3", "camera.recording: .*absent.db3: no such recording"),
-        ('path = "journal.jsonl"', 'path = "."', "journal.path: .* is a folder"),
+        ('path = "journal.jsonl"', 'path = "."', "journal.path: .* no plain file"),
         ('path = "journal.jsonl"', 'path = "press-3.toml/j"', "journal.path: .* is a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml"\n[journal]', "record.folder: .* a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml/e"\n[journal]', "record.folder: .* made"),
