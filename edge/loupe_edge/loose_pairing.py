@@ -56,6 +56,7 @@ class LoosePairing(Generic[Image]):
     _n_since: dict[Stream, int] = field(default_factory=lambda: {"rgb": 0, "depth": 0})
     _dropped: dict[Stream, int] = field(default_factory=lambda: {"rgb": 0, "depth": 0})
     _n_misfits: int = 0
+    _skipped: Mapping[Stream, Stamp] = field(default_factory=dict)
 
     @property
     def counters(self) -> CameraCounters:
@@ -75,6 +76,13 @@ class LoosePairing(Generic[Image]):
         if self._is_too_late(name, seen.stamp):
             return self._deliver([], name, seen.stamp)
         return self._deliver(self._join(name, seen), name, seen.stamp)
+
+    def skip(self, dropped: Mapping[Stream, Stamp]) -> None:
+        """Learn of each stream's newest image that was dropped unread, so that exposures go whole.
+
+        Else a verdict would say of a stream that is well that there was none.
+        """
+        self._skipped = dropped
 
     def flush(self) -> list[Exposure[Image]]:
         """Give what still waits when there will be no more images."""
@@ -121,8 +129,21 @@ class LoosePairing(Generic[Image]):
         return [{self._waiting_name: seen} for seen in given]
 
     def _wanted(self, found: list[Exposure[Image]]) -> list[Exposure[Image]]:
-        """Leave out what lacks a required stream."""
-        return [exposure for exposure in found if self.required <= set(exposure)]
+        """Leave out what lacks a required stream, and what is left of a half-dropped exposure."""
+        wanted = []
+        for exposure in found:
+            (name, seen), *others = exposure.items()
+            if not others and self._is_half_dropped(name, seen.stamp):
+                self._dropped[name] += 1
+            elif self.required <= set(exposure):
+                wanted.append(exposure)
+        return wanted
+
+    def _is_half_dropped(self, name: Stream, stamp: Stamp) -> bool:
+        dropped = self._skipped.get(OTHER[name])
+        if dropped is None or dropped.domain != stamp.domain:
+            return False
+        return not self._is_later(stamp, dropped)
 
     def _fits(self, name: Stream, one: Seen[Image], other: Seen[Image]) -> bool:
         rgb, depth = (one, other) if name == "rgb" else (other, one)

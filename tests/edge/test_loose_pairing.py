@@ -16,11 +16,13 @@ def given(pairing: LoosePairing[str], arrivals: str) -> list[str]:
     """Take images such as `c1`; give, for each, the exposures that it completes."""
     told = []
     for image in arrivals.split():
-        number = int(image[1:])
-        stamp = Stamp(number, number * 10**9 // FPS, "hardware")
-        made = pairing.take(NAMES[image[0]], Seen(stamp, image))
+        made = pairing.take(NAMES[image[0]], Seen(stamp(int(image[1:])), image))
         told.append(" ".join("+".join(sorted(e.image for e in one.values())) for one in made))
     return told
+
+
+def stamp(number: int) -> Stamp:
+    return Stamp(number, number * 10**9 // FPS, "hardware")
 
 
 def loose(*required: Stream) -> LoosePairing[str]:
@@ -64,3 +66,14 @@ def test_what_waits_at_the_end_is_given_unless_it_lacks_what_is_required() -> No
 
 def test_an_image_alone_is_never_enough_where_the_other_is_required() -> None:
     assert given(loose("rgb"), "d1 d2 d3 d4 d5 c5 d6 c6") == [""] * 5 + ["c5+d5", "", "c6+d6"]
+
+
+def test_what_is_left_of_an_exposure_that_was_dropped_unread_is_dropped_too() -> None:
+    pairing = loose()
+    assert given(pairing, "c1 d1 c2") == ["", "c1+d1", ""]
+    pairing.skip({"depth": stamp(3), "rgb": stamp(3)})  # d2 c3 d3
+    assert given(pairing, "d4 c4 c5 c6 d6") == ["", "c4+d4", "", "", "c5 c6+d6"]
+    assert pairing.counters.dropped_frames == 2
+    pairing.skip({"depth": stamp(8), "rgb": stamp(7)})  # c7 d7 d8
+    assert given(pairing, "c8 c9 d9") == ["", "", "c9+d9"]
+    assert pairing.counters.dropped_frames == 4
