@@ -51,7 +51,7 @@ class RealSenseCamera:
         self._sdk = load_sdk()
         self._source: Source | None = None
         self._ready: deque[Shot] = deque()
-        self._counters = CameraCounters()
+        self._counted = CameraCounters()  # by the sources that are closed
         self._registration: Registration | None = None
         self._labels = Labels({})
         self._contents: Contents | None = None
@@ -62,8 +62,9 @@ class RealSenseCamera:
 
     @property
     def counters(self) -> CameraCounters:
-        """What was counted since `open`."""
-        return self._counters if self._source is None else self._source.counters
+        """What was counted so far, over all openings."""
+        counted, source = self._counted, self._source
+        return counted if source is None else counted + source.counters
 
     def open(self) -> None:
         """Start the streams, in bounded time.
@@ -125,10 +126,10 @@ class RealSenseCamera:
         Raises:
             CameraError: The SDK hangs in stopping; only the end of the process helps.
         """
-        source, self._source = self._source, None
+        source, counted = self._source, self.counters
+        self._source, self._counted = None, counted
         self._ready.clear()  # images go back to the SDK before it stops
         if source is not None:
-            self._counters = source.counters
             source.stop()
 
     def _make_source(self) -> Source:

@@ -10,7 +10,7 @@ from typing import Final
 MAX_PORT: Final = 65_535
 MAX_IPC_BYTES: Final = 107  # of Linux's sockaddr_un, whose last byte is a zero
 _TCP: Final = re.compile(r"tcp://.+:(\d{1,5}|\*)")
-_ADVICE: Final = "give something like tcp://127.0.0.1:5555 or ipc:///run/loupe/verdicts"
+ADVICE: Final = "give something like tcp://127.0.0.1:5555 or ipc:///tmp/loupe-verdicts"
 
 
 def port_of(endpoint: str) -> int | None:
@@ -23,12 +23,12 @@ def port_of(endpoint: str) -> int | None:
         return None
     found = _TCP.fullmatch(endpoint)
     if found is None:
-        raise ValueError(f"{endpoint!r} is neither tcp://host:port nor ipc://path; {_ADVICE}")
+        raise ValueError(f"{endpoint!r} is neither tcp://host:port nor ipc://path; {ADVICE}")
     if found[1] == "*":
         return None
     port = int(found[1])
     if port > MAX_PORT:
-        raise ValueError(f"{endpoint!r} has port {port}, the highest is {MAX_PORT}; {_ADVICE}")
+        raise ValueError(f"{endpoint!r} has port {port}, the highest is {MAX_PORT}; {ADVICE}")
     return port or None
 
 
@@ -50,9 +50,9 @@ def unbindable(endpoint: str) -> str:
         return ""
     n_bytes = len(os.fsencode(endpoint.removeprefix("ipc://")))
     if n_bytes > MAX_IPC_BYTES:
-        return f"{path} has {n_bytes} bytes, a socket's path {MAX_IPC_BYTES} at most; {_ADVICE}"
+        return f"{path} has {n_bytes} bytes, a socket's path {MAX_IPC_BYTES} at most; {ADVICE}"
     if os.path.lexists(path) and not path.is_socket():
-        return f"{path} exists and is no socket, and binding would delete it; {_ADVICE}"
+        return f"{path} exists and is no socket, and binding would delete it; {ADVICE}"
     if not path.parent.is_dir():
-        return f"{path.parent} is no folder; make it first, or {_ADVICE}"
+        return f"{path.parent} is no folder; make it first, or {ADVICE}"
     return ""

@@ -14,7 +14,7 @@ from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.loose_pairing import Exposure, LoosePairing, Seen
 from loupe_edge.pairing import CameraCounters, Pairing, Stamp, Step
 from loupe_edge.pipeline import Pipeline
-from loupe_edge.realsense import SdkObject, load_sdk, to_domain, to_ns
+from loupe_edge.realsense import SdkObject, stamp_of, stream_of
 from loupe_edge.sensors import Sensors
 
 Shot = Exposure[SdkObject]
@@ -127,18 +127,9 @@ class Images(_Paired[LoosePairing[SdkObject]]):
         image = self._sensors.poll(timeout_ms)
         if image is None:
             return None
-        is_depth = image.get_profile().stream_type() == load_sdk().stream.depth
-        return self._pairing.take("depth" if is_depth else "rgb", Seen(stamp_of(image), image))
+        self._pairing.skip(self._sensors.dropped)
+        return self._pairing.take(stream_of(image), Seen(stamp_of(image), image))
 
     def rest(self) -> list[Shot]:
         """Give the last image that waits."""
         return self._pairing.flush()
-
-
-def stamp_of(image: SdkObject) -> Stamp:
-    """Read an image's number and time."""
-    return Stamp(
-        number=int(image.get_frame_number()),
-        ns=to_ns(image.get_timestamp()),
-        domain=to_domain(image.get_frame_timestamp_domain()),
-    )

@@ -17,6 +17,7 @@ from loupe_calibration.transform import Transform
 from loupe_calibration.units import doubt_units
 from loupe_edge.camera_settings import Stream
 from loupe_edge.depth_evidence import depth_valid_fraction, measure_region
+from loupe_edge.engine_settings import DEFAULT_VARIANT
 from loupe_edge.errors import EngineError, EngineLostError
 from loupe_edge.protocols import Engine, Outputs
 from loupe_edge.stopwatch import Stopwatch
@@ -25,7 +26,7 @@ from loupe_models.bundle import Bundle
 from loupe_models.errors import FrameError
 from loupe_models.frame import Frame, Rect
 from loupe_models.gate import ByHeight, GateSpec, gate
-from loupe_models.manifest import ModeManifest
+from loupe_models.manifest import ModeManifest, Precision
 from loupe_models.preprocess import Prepared, PxMap
 from loupe_models.scoring import find_regions, p_value
 
@@ -90,7 +91,7 @@ class Inspector:
     threshold: float | None = None
     belt_from_camera: Transform | None = None
     min_depth_valid: float = DEFAULT_MIN_DEPTH_VALID
-    variant: str = "fp32"
+    variant: Precision = DEFAULT_VARIANT
     contract: ModeManifest = field(init=False)
     n_engine_errors: int = field(default=0, init=False)
     is_engine_lost: bool = field(default=False, init=False)

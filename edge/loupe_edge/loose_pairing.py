@@ -11,7 +11,7 @@ from loupe_edge.errors import CameraError
 from loupe_edge.pairing import MAX_SILENCE_S, CameraCounters, Stamp, Step
 
 OTHER: Final[Mapping[Stream, Stream]] = {"rgb": "depth", "depth": "rgb"}
-DEAD_AFTER: Final = 3  # images of one stream without one of the other
+DEAD_AFTER: Final = 3  # images of one stream without one of the other; fewer are only late
 MAX_MISFITS: Final = 15  # pairs that fit by time and not by number, before the numbers are doubted
 
 Image = TypeVar("Image")
@@ -32,10 +32,12 @@ Exposure = Mapping[Stream, Seen[Image]]
 class LoosePairing(Generic[Image]):
     """Joins the images of one exposure, and gives an image alone where the other is missing.
 
-    An image waits for its partner until the next image of either stream; where the other stream
-    has not come for three images, it does not wait at all. So a dead stream costs one frame's
-    interval, once. No two images of different exposures are ever joined, and no exposure is given
-    twice: an image whose partner was given alone comes too late.
+    Each stream's images come in order, but one stream may come later than the other, and on a busy
+    machine in bunches. So an image waits for its partner until a newer image of the other stream
+    shows that there is none; where the other stream has not come for three images, it does not
+    wait at all. A dead stream costs two frames' intervals, once. No two images of different
+    exposures are ever joined, and no exposure is given twice: an image whose partner was given
+    alone comes too late.
 
     Attributes:
         required: What every exposure must have; an image without it is not given.
@@ -47,12 +49,14 @@ class LoosePairing(Generic[Image]):
     step: Step
     n_seen: dict[Stream, int] = field(default_factory=dict)
     _newest: dict[Stream, Stamp] = field(default_factory=dict)
-    _waiting: tuple[Stream, Seen[Image]] | None = None
+    _waiting: list[Seen[Image]] = field(default_factory=list)  # all of one stream
+    _waiting_name: Stream = "rgb"
     _given: dict[Stream, Stamp] = field(default_factory=dict)
     _good_ns: dict[Stream, int] = field(default_factory=dict)
     _n_since: dict[Stream, int] = field(default_factory=lambda: {"rgb": 0, "depth": 0})
     _dropped: dict[Stream, int] = field(default_factory=lambda: {"rgb": 0, "depth": 0})
     _n_misfits: int = 0
+    _skipped: Mapping[Stream, Stamp] = field(default_factory=dict)
 
     @property
     def counters(self) -> CameraCounters:
@@ -71,25 +75,18 @@ class LoosePairing(Generic[Image]):
             return []
         if self._is_too_late(name, seen.stamp):
             return self._deliver([], name, seen.stamp)
-        waiting, self._waiting = self._waiting, None
-        given: list[Exposure[Image]] = []
-        if waiting is not None and waiting[0] != name and self._fits(name, seen, waiting[1]):
-            given.append({name: seen, waiting[0]: waiting[1]})
-        else:
-            if waiting is not None:
-                given.append({waiting[0]: waiting[1]})
-            if self._n_since[OTHER[name]] < DEAD_AFTER or not self.required <= {name}:
-                self._waiting = name, seen
-            else:
-                given.append({name: seen})
-        return self._deliver(given, name, seen.stamp)
+        return self._deliver(self._join(name, seen), name, seen.stamp)
+
+    def skip(self, dropped: Mapping[Stream, Stamp]) -> None:
+        """Learn of each stream's newest image that was dropped unread, so that exposures go whole.
+
+        Else a verdict would say of a stream that is well that there was none.
+        """
+        self._skipped = dropped
 
     def flush(self) -> list[Exposure[Image]]:
         """Give what still waits when there will be no more images."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is None or not self.required <= {waiting[0]}:
-            return []
-        return [{waiting[0]: waiting[1]}]
+        return self._wanted(self._alone(0))
 
     def _note(self, name: Stream, stamp: Stamp) -> bool:
         """Count an image; false where it is not newer than the last of its stream."""
@@ -101,8 +98,52 @@ class LoosePairing(Generic[Image]):
         self._newest[name] = stamp
         self.n_seen[name] = self.n_seen.get(name, 0) + 1
         self._n_since[name] = 0
-        self._n_since[OTHER[name]] += 1
+        other = self._newest.get(OTHER[name])
+        if other is None or other.domain != stamp.domain or self._is_later(stamp, other):
+            self._n_since[OTHER[name]] += 1
         return True
+
+    def _join(self, name: Stream, seen: Seen[Image]) -> list[Exposure[Image]]:
+        """Give what an image completes: its own exposure, and those whose partner never came."""
+        if self._waiting_name == name or not self._waiting:
+            self._waiting_name = name
+            self._waiting.append(seen)
+            if max(self._n_since[OTHER[name]], len(self._waiting)) < DEAD_AFTER:
+                return []
+            # Alone it is of no use where the other is required, which may be on its way again.
+            return self._alone(0 if self.required <= {name} else 1)
+        given: list[Exposure[Image]] = []
+        while self._waiting:
+            first = self._waiting[0]
+            if self._fits(name, seen, first):
+                return [*given, {name: seen, self._waiting_name: self._waiting.pop(0)}]
+            if first.stamp.domain == seen.stamp.domain and first.stamp.ns > seen.stamp.ns:
+                return [*given, {name: seen}]
+            given.append({self._waiting_name: self._waiting.pop(0)})
+        return [*given, *self._join(name, seen)]
+
+    def _alone(self, n_kept: int) -> list[Exposure[Image]]:
+        """Give the images that wait, but for the last few."""
+        n_given = len(self._waiting) - n_kept
+        given, self._waiting = self._waiting[:n_given], self._waiting[n_given:]
+        return [{self._waiting_name: seen} for seen in given]
+
+    def _wanted(self, found: list[Exposure[Image]]) -> list[Exposure[Image]]:
+        """Leave out what lacks a required stream, and what is left of a half-dropped exposure."""
+        wanted = []
+        for exposure in found:
+            (name, seen), *others = exposure.items()
+            if not others and self._is_half_dropped(name, seen.stamp):
+                self._dropped[name] += 1
+            elif self.required <= set(exposure):
+                wanted.append(exposure)
+        return wanted
+
+    def _is_half_dropped(self, name: Stream, stamp: Stamp) -> bool:
+        dropped = self._skipped.get(OTHER[name])
+        if dropped is None or dropped.domain != stamp.domain:
+            return False
+        return not self._is_later(stamp, dropped)
 
     def _fits(self, name: Stream, one: Seen[Image], other: Seen[Image]) -> bool:
         rgb, depth = (one, other) if name == "rgb" else (other, one)
@@ -125,12 +166,16 @@ class LoosePairing(Generic[Image]):
             return False
         if given.domain != stamp.domain:  # never to be joined: colour speaks while there is any
             return name == "depth" and self._n_since["rgb"] < DEAD_AFTER
-        return stamp.ns <= given.ns or self._is_simultaneous(stamp, given)
+        return not self._is_later(stamp, given)
+
+    def _is_later(self, stamp: Stamp, than: Stamp) -> bool:
+        """Whether it is of a later exposure, by one clock."""
+        return stamp.ns > than.ns and not self._is_simultaneous(stamp, than)
 
     def _deliver(
         self, found: list[Exposure[Image]], name: Stream, now: Stamp
     ) -> list[Exposure[Image]]:
-        given = [exposure for exposure in found if self.required <= set(exposure)]
+        given = self._wanted(found)
         for exposure in given:
             self._given |= {stream: seen.stamp for stream, seen in exposure.items()}
             self._good_ns = {}

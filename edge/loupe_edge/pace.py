@@ -20,7 +20,7 @@ class Pace:
     """Frames looked at and not, and how long a look took.
 
     Attributes:
-        n_verdicts: Said so far.
+        n_verdicts: Said; known at the end.
         n_looked: Frames that were looked at, with a part or without.
         n_dropped: Frames that nobody looked at; known at the end.
     """
@@ -36,9 +36,10 @@ class Pace:
     def count(self, frame: Frame, found: Inspection | None) -> None:
         """Count a frame that was looked at, and what the look took where there was a part."""
         self.n_looked += 1
-        self._last = (frame.frame_id, frame.camera_time.ns)
-        if self.n_looked == 1 or self._last <= self._first:  # a camera opened again counts anew
-            self._first = self._last
+        stamp = (frame.frame_id, frame.camera_time.ns)
+        if self.n_looked == 1 or stamp <= self._last:  # a camera opened again counts anew
+            self._first = stamp
+        self._last = stamp
         if found is not None and "infer" in found.stage_us:
             self._look_us.append(sum(found.stage_us.values()))
             self._infer_us.append(found.stage_us["infer"])

@@ -23,7 +23,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class CameraCounters:
-    """What a camera has counted since it was opened.
+    """What a camera has counted.
 
     Attributes:
         dropped_frames: Exposures that the camera numbered but never delivered, the worst stream's.
@@ -32,6 +32,13 @@ class CameraCounters:
 
     dropped_frames: int = 0
     mixed_framesets: int = 0
+
+    def __add__(self, later: CameraCounters) -> CameraCounters:
+        """Add what was counted after the camera was opened again."""
+        return CameraCounters(
+            self.dropped_frames + later.dropped_frames,
+            self.mixed_framesets + later.mixed_framesets,
+        )
 
 
 @dataclass(slots=True)

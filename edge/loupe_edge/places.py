@@ -48,18 +48,10 @@ def _problems(station: Station) -> Iterator[str]:
         yield f"camera.recording: {recording}: no such recording; give a .db3 file"
     if reason := unbindable(station.publish.endpoint):
         yield f"publish.endpoint: {reason}"
-    if station.journal is not None:
-        journal = station.journal.path
-        if journal.exists() and not journal.is_file():  # opening a pipe waits for its reader
-            yield f"journal.path: {journal} is no plain file; give the name of one"
-        elif reason := _unwritable(journal):
-            yield f"journal.path: {reason}"
-    if station.record is not None:
-        folder = station.record.folder
-        if folder.exists() and not folder.is_dir():
-            yield f"record.folder: {folder} is a file; give a folder"
-        elif reason := _unwritable(folder):
-            yield f"record.folder: {reason}"
+    if station.journal is not None and (reason := _unwritable(station.journal.path)):
+        yield f"journal.path: {reason}"
+    if station.record is not None and (reason := _unwritable(station.record.folder)):
+        yield f"record.folder: {reason}"
 
 
 def _unwritable(path: Path) -> str:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from loupe_edge.engine_settings import DEFAULT_VARIANT
 from loupe_edge.errors import ProofError
 from loupe_edge.inspector import Inspector
 from loupe_edge.protocols import Engine
@@ -16,7 +17,7 @@ from loupe_models.bundle import Bundle
 from loupe_models.errors import BundleError, FrameError
 from loupe_models.frame import CameraTime, Frame, Label
 from loupe_models.gate import GateSpec
-from loupe_models.manifest import Golden, ModeManifest, Variant
+from loupe_models.manifest import Golden, ModeManifest, Precision, Variant
 from loupe_models.scoring import score_error, score_unit
 
 WARM_UPS = 2  # first inferences do lazy work and would miss a deadline
@@ -42,7 +43,7 @@ def prove(
     bundle: Bundle,
     mode: str,
     engine: Engine,
-    variant: str = "fp32",
+    variant: Precision = DEFAULT_VARIANT,
 ) -> ProofReport:
     """Replay a mode's golden frames through an engine, and what prepares for it, on this device.
 
@@ -57,7 +58,7 @@ def prove(
         BundleError: A golden picture cannot be read.
     """
     contract = bundle.mode(mode)
-    spec = next(spec for name, spec in contract.variants.items() if name == variant)
+    spec = contract.variants[variant]
     frames = [golden_frame(bundle, golden) for golden in contract.golden]
     errors: list[float] = []
     for i, (golden, frame) in enumerate(zip(contract.golden, frames, strict=True)):
@@ -121,7 +122,8 @@ def _compare(
     scores = inspector.contract.calibration_scores
     error = float(score_error(found.score, golden.image_score, scores))
     if found.decision != golden.decision or not error <= tolerance:
-        instead = "" if inspector.variant == "fp32" else "; its variant fp32 may do"
+        is_default = inspector.variant == DEFAULT_VARIANT
+        instead = "" if is_default else f"; its variant {DEFAULT_VARIANT} may do"
         raise ProofError(
             f"{name}: this device says {found.decision} {found.score:.5f}, the trainer said "
             f"{golden.decision} {golden.image_score:.5f} (they differ by {error:.3g} of the good "

@@ -22,7 +22,7 @@ Preprocess = Callable[[Frame, Rect, PreprocessSpec, Transform | None], Prepared]
 
 
 class CameraCounters(Protocol):
-    """What a camera has counted since it was opened."""
+    """What a camera has counted, over all its openings."""
 
     @property
     def dropped_frames(self) -> int:
@@ -34,7 +34,7 @@ class Camera(Protocol):
 
     @property
     def counters(self) -> CameraCounters:
-        """What was counted so far."""
+        """What was counted so far; an opening does not forget it."""
 
     def open(self) -> None:
         """Start the streams, in bounded time.

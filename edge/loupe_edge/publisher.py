@@ -16,7 +16,7 @@ import time
 
 import zmq
 
-from loupe_edge.endpoint import ipc_path, port_of, unbindable
+from loupe_edge.endpoint import ADVICE, ipc_path, port_of, unbindable
 from loupe_edge.errors import StationError
 from loupe_edge.verdict import Heartbeat, Verdict
 
@@ -145,7 +145,4 @@ def _bind_message(endpoint: str, error: zmq.ZMQError) -> str:
             f"publish.endpoint: {endpoint} is in use; is this station running already? "
             f"stop it, or choose another port"
         )
-    return (
-        f"publish.endpoint: cannot bind {endpoint} ({error.strerror}); "
-        f"use something like tcp://*:5555 or ipc:///run/loupe/verdicts"
-    )
+    return f"publish.endpoint: cannot bind {endpoint} ({error.strerror}); {ADVICE}"

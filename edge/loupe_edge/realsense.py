@@ -18,6 +18,7 @@ from loupe_calibration.intrinsics import Intrinsics
 from loupe_calibration.transform import Transform
 from loupe_edge.camera_settings import Stream
 from loupe_edge.errors import CameraError, RecordingError, StationError
+from loupe_edge.pairing import Stamp
 from loupe_models.frame import TimeDomain
 
 # pyrealsense2 is a compiled module without stubs: its objects are opaque to the type checker.
@@ -152,3 +153,18 @@ def to_domain(given: SdkObject) -> TimeDomain:
 def to_ns(timestamp_ms: float) -> int:
     """Turn the SDK's milliseconds into nanoseconds, at the microsecond that a double can hold."""
     return round(timestamp_ms * 1000) * 1000
+
+
+def stream_of(image: SdkObject) -> Stream:
+    """Tell colour from depth."""
+    is_depth = image.get_profile().stream_type() == load_sdk().stream.depth
+    return "depth" if is_depth else "rgb"
+
+
+def stamp_of(image: SdkObject) -> Stamp:
+    """Read an image's number and time."""
+    return Stamp(
+        number=int(image.get_frame_number()),
+        ns=to_ns(image.get_timestamp()),
+        domain=to_domain(image.get_frame_timestamp_domain()),
+    )

@@ -51,11 +51,11 @@ def replayed(request: Request, tell: Callable[[str], None]) -> Generator[Verdict
     settings = station_of(request)
     publisher: ZmqPublisher | None = None
     with ExitStack() as stack:
-        if request.station is not None:
-            stack.enter_context(told_of(request.station))
-        if request.endpoint is not None:
+        if request.endpoint is not None:  # the station's file is not to blame for it
             publisher = stack.enter_context(closing(ZmqPublisher(request.endpoint)))
             _wait_for_subscriber(publisher, request.endpoint)
+        if request.station is not None:
+            stack.enter_context(told_of(request.station))
         yield from replay(settings, real_time=request.is_real_time, publisher=publisher, tell=tell)
 
 

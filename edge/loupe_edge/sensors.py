@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import CameraError
 from loupe_edge.in_time import started_or_raise, stop_in_time
+from loupe_edge.pairing import Stamp
 from loupe_edge.pipeline import find_camera
 from loupe_edge.player import Player
-from loupe_edge.realsense import SdkObject, load_sdk
+from loupe_edge.realsense import SdkObject, load_sdk, stamp_of, stream_of
 
 MAX_WAITING = 8  # images: more would starve the camera of buffers
 WAIT_S = 0.05
@@ -43,15 +44,20 @@ class Sensors:
     """The streams of one device, live or from a recording, started and stopped in bounded time.
 
     Images arrive on the SDK's threads and wait in a short queue. In lock-step a full queue makes
-    the player wait, and images come in the order of the file; live, the oldest makes room, and its
-    number shows the gap. The SDK's own queue cannot do this: in Python it waits while it holds
-    the interpreter's lock, and nobody would ever empty it.
+    the player wait, and images come in the order of the file; live, all that wait make room: were
+    it the oldest only, whoever reads too slowly would find halves of exposures and nothing else.
+    The SDK's own queue cannot do this: in Python it waits while it holds the interpreter's lock,
+    and nobody would ever empty it.
+
+    Attributes:
+        dropped: Of each stream, the newest image that nobody read.
     """
 
     def __init__(self, settings: CameraSettings) -> None:
         self._sdk = load_sdk()
         self._settings = settings
         self._images: queue.Queue[SdkObject] = queue.Queue(MAX_WAITING)
+        self.dropped: Mapping[Stream, Stamp] = {}
         self._is_stopping = threading.Event()
         self._open: list[SdkObject] = []
         self._player: Player | None = None
@@ -160,15 +166,18 @@ class Sensors:
                 self._images.put(image, timeout=WAIT_S if is_patient else 0)
             except queue.Full:
                 if not is_patient:
-                    self._drop_oldest()
+                    self._drop_waiting()
             else:
                 return
 
-    def _drop_oldest(self) -> None:
-        try:
-            self._images.get_nowait()
-        except queue.Empty:  # whoever reads was quicker
-            return
+    def _drop_waiting(self) -> None:
+        with self._lock:
+            while True:
+                try:
+                    image = self._images.get_nowait()
+                except queue.Empty:
+                    return
+                self.dropped = {**self.dropped, stream_of(image): stamp_of(image)}
 
     def _run_stop(self) -> None:
         if self._player is not None:
@@ -179,6 +188,5 @@ class Sensors:
         self._open = []
         if self._player is not None:
             self._player.halt()
-        while not self._images.empty():
-            self._drop_oldest()
+        self._drop_waiting()
         self._player = None

@@ -81,7 +81,6 @@ class Service:
                 with watch.stage("publish"):
                     self.publisher.publish(verdict)
                 self.health.last_seq = verdict.seq
-                self.pace.n_verdicts += 1
                 with watch.stage("journal"):
                     self._keep(verdict)
                 with watch.stage("record"):
@@ -108,6 +107,7 @@ class Service:
             raise
         finally:
             capture.stop()
+            self.pace.n_verdicts = self.clerk.last_seq + 1
             self.pace.n_dropped = self._n_dropped(hand_over)
             self.health.rest("loop")
 

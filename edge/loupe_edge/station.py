@@ -294,8 +294,8 @@ def _check_places(station: Station, path: Path) -> None:
 
 
 def _check_journal(journal: Path, station: Station, path: Path) -> None:
-    if journal.is_dir():
-        raise StationError(f"journal.path: {journal} is a folder; name a file in it")
+    if journal.exists() and not journal.is_file():  # opening a pipe waits for its reader
+        raise StationError(f"journal.path: {journal} is no plain file; give the name of one")
     others = {
         "station's own file": path,
         "belt.file": station.belt.file if station.belt else None,

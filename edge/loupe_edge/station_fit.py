@@ -22,9 +22,11 @@ def check_fit(station: Station, bundle: Bundle) -> None:
         StationError: Every setting that the bundle asks for and the station lacks, a line each.
     """
     problems: list[str] = []
+    # Where labels say where to look, no gate counts, and it need not fit the frame.
+    frame_wh = None if is_labelled(station.camera) else frame_size_wh(station.camera)
     for mode in station.modes:
         if mode in bundle.manifest.modes:
-            problems.extend(_mode_problems(station, bundle, mode))
+            problems.extend(_mode_problems(station, bundle, mode, frame_wh))
         else:
             key = "mode" if mode == station.mode else "failover.modes"
             served = ", ".join(bundle.manifest.modes)
@@ -35,7 +37,9 @@ def check_fit(station: Station, bundle: Bundle) -> None:
         raise StationError("\n".join(dict.fromkeys(problems)))
 
 
-def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str]:
+def _mode_problems(
+    station: Station, bundle: Bundle, mode: Mode, frame_wh: tuple[int, int] | None
+) -> Iterator[str]:
     contract = bundle.mode(mode)
     gate = station.gate_of(mode) or contract.gate
     if station.engine.variant not in contract.variants:
@@ -59,7 +63,7 @@ def _mode_problems(station: Station, bundle: Bundle, mode: Mode) -> Iterator[str
     if station.belt is None and (isinstance(gate.occupied, ByHeight) or removes_belt):
         yield _belt_problem(station.camera)
     whose = "the station's" if station.gate_of(mode) else "the bundle's"
-    yield from _region_problems(station.camera, gate, whose)
+    yield from _region_problems(station.camera, gate, whose, frame_wh)
 
 
 def _belt_problem(camera: CameraSettings) -> str:
@@ -87,12 +91,11 @@ def required_streams(station: Station, bundle: Bundle) -> frozenset[Stream]:
     return needed
 
 
-def _region_problems(camera: CameraSettings, gate: GateSpec, whose: str) -> Iterator[str]:
+def _region_problems(
+    camera: CameraSettings, gate: GateSpec, whose: str, frame_wh: tuple[int, int] | None
+) -> Iterator[str]:
     region = gate.region_px
-    if region is None or is_labelled(camera):
-        return
-    frame_wh = frame_size_wh(camera)
-    if frame_wh is None:
+    if region is None or frame_wh is None:
         return
     right, bottom = region.x_px + region.width_px, region.y_px + region.height_px
     if right > frame_wh[0] or bottom > frame_wh[1]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from loupe_models.errors import BundleError, GraphError
 from loupe_models.graph_lint import lint_graph
 from loupe_models.making import hold
-from loupe_models.manifest import SCHEMA_VERSION, Manifest, ModeManifest
+from loupe_models.manifest import SCHEMA_VERSION, Manifest, ModeManifest, Precision
 from loupe_models.strict_json import loads
 
 MANIFEST = "manifest.json"
@@ -48,20 +48,20 @@ class Bundle:
         served = ", ".join(self.manifest.modes)
         raise BundleError(f"{self.path}: serves {served}, not {name!r}; set mode to one of these")
 
-    def variant(self, mode: str, variant: str) -> Path:
+    def variant(self, mode: str, variant: Precision) -> Path:
         """Give the graph of one mode in one precision.
 
         Raises:
             BundleError: The bundle lacks the mode or the variant.
         """
         contract = self.mode(mode)
-        offered = {str(name): spec.file for name, spec in contract.variants.items()}
+        offered = contract.variants
         if variant not in offered:
             why = contract.why_not(variant)
             raise BundleError(
                 f"{self.path}: mode {mode} has variants {', '.join(offered)}, not {variant!r}{why}"
             )
-        return self.file(offered[variant])
+        return self.file(offered[variant].file)
 
 
 def load_bundle(path: Path) -> Bundle:

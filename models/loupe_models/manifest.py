@@ -84,15 +84,14 @@ class ModeManifest(Checked):
     refused: dict[Precision, str] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = Field(min_length=1)
 
-    def threshold_of(self, variant: str) -> Threshold:
+    def threshold_of(self, variant: Precision) -> Threshold:
         """Give the variant's own threshold, or the mode's."""
-        own = {str(name): spec.threshold for name, spec in self.variants.items()}
-        return own.get(variant) or self.threshold
+        own = self.variants.get(variant)
+        return own.threshold if own and own.threshold else self.threshold
 
-    def why_not(self, variant: str) -> str:
+    def why_not(self, variant: Precision) -> str:
         """Give the trainer's reason against a variant, in brackets; empty where none is told."""
-        refused = {str(name): reason for name, reason in self.refused.items()}
-        return f" ({refused[variant]})" if variant in refused else ""
+        return f" ({self.refused[variant]})" if variant in self.refused else ""
 
     @model_validator(mode="after")
     def _scores_are_sorted(self) -> ModeManifest:

@@ -291,6 +291,21 @@ def test_a_camera_opens_again_from_the_beginning(make_recording: Callable[..., P
         camera.read()
 
 
+def test_what_was_dropped_before_a_camera_was_opened_again_stays_counted(
+    make_recording: Callable[..., Path],
+) -> None:
+    camera = RealSenseCamera(CameraSettings(recording=make_recording("bb--bb"), streams=BOTH))
+    n_dropped = []
+    for _ in range(2):
+        camera.open()
+        n_dropped.append(camera.counters.dropped_frames)
+        read_all(camera)
+        n_dropped.append(camera.counters.dropped_frames)
+        camera.close()
+    assert n_dropped == [0, 2, 2, 4]
+    assert camera.counters.dropped_frames == 4
+
+
 def test_a_start_that_comes_too_late_is_stopped(
     make_recording: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

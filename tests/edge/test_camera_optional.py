@@ -16,6 +16,7 @@ from loupe_calibration.transform import Transform
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError
+from loupe_edge.exposures import Images
 from loupe_edge.recorder import Recorder, Rig
 from loupe_models.frame import Frame
 
@@ -98,6 +99,23 @@ def test_real_time_gives_a_single_stream_as_it_comes(make_recording: Callable[..
     wrong = [n for n, letter in found.items() if letter not in (told[n - 1], "c")]
     assert not wrong
     assert sum(letter == "b" for letter in found.values()) > 20
+
+
+def test_a_slow_reader_finds_whole_exposures(make_recording: Callable[..., Path]) -> None:
+    path = make_recording("b" * 60)
+    settings = CameraSettings(recording=path, streams=("rgb", "depth"), real_time=True)
+    images = Images(settings, frozenset())
+    images.start()
+    images.expect(30, 0)
+    images.play()
+    n_images: list[int] = []
+    while (found := images.poll(500)) is not None:
+        n_images.extend(len(shot) for shot in found)
+        time.sleep(0.04)  # 25 images a second, of 60
+    n_dropped = images.counters.dropped_frames
+    images.stop()
+    assert n_dropped > 10
+    assert n_images.count(2) >= 0.7 * len(n_images) > 7
 
 
 def test_depth_lies_on_colours_grid_where_colour_is_missing(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from edge_command import command
+from full_disk import full_disk
 
 from loupe_edge.labels import label_lines, labels_path
 from loupe_edge.recorder import Recorder, Rig
@@ -132,6 +133,16 @@ def test_replay_at_a_station(
     assert told.status == 0, told.err
     assert {json.loads(line)["station"] for line in told.out.splitlines()} == {"press-3"}
     assert not (station.parent / "journal.jsonl").exists()
+
+
+def test_a_stations_file_is_not_blamed_for_an_option(
+    call: Call, tiny_bundle: Bundle, recording: Path, station: Path
+) -> None:
+    told = call("replay", "--bundle", tiny_bundle.path, "--recording", recording,
+                "--station", station, "--publish", "nowhere")  # fmt: skip
+    assert told.status == 2
+    assert "publish.endpoint: 'nowhere' is neither tcp://host:port nor ipc://path" in told.err
+    assert station.name not in told.err
 
 
 def test_replay_publishes_to_a_listener_in_another_process(
@@ -263,7 +274,7 @@ def test_listen_stops_in_time(call: Call, tmp_path: Path) -> None:
             r"bundle: /absent\S*: no bundle there; give the folder",
         ),
         ("parts.db3", "absent.db3", "camera.recording: .*absent.db3: no such recording"),
-        ('path = "journal.jsonl"', 'path = "."', "journal.path: .* is a folder"),
+        ('path = "journal.jsonl"', 'path = "."', "journal.path: .* no plain file"),
         ('path = "journal.jsonl"', 'path = "press-3.toml/j"', "journal.path: .* is a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml"\n[journal]', "record.folder: .* a file"),
         ("[journal]", '[record]\nfolder = "press-3.toml/e"\n[journal]', "record.folder: .* made"),
@@ -375,17 +386,11 @@ def test_bad_input_is_told_with_what_to_do(
     assert not (wrong["here"] / "a.db3").exists()
 
 
-def test_run_does_not_end_well_where_verdicts_were_never_kept(
-    call: Call, station: Path, full_disk: Call
-) -> None:
-    with full_disk():
+def test_run_does_not_end_well_where_verdicts_were_never_kept(call: Call, station: Path) -> None:
+    with full_disk(1000):
         told = call("run", station)
     assert told.status == 1, told.err
     assert "verdicts were said but never kept" in told.err
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from loupe_edge.cli import main; main()", *words]
 
 
 def wait_until(is_so: Callable[[], bool], patience_s: float = 20) -> None:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from edge_command import command
 
 from loupe_calibration.errors import LoupeError
 from loupe_models.bundle import Bundle
 
 INTERRUPTED = 130
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from loupe_edge.cli import main; main()", *words]
 
 
 @pytest.mark.parametrize("words", [("listen", "ipc:///tmp/loupe-test-nobody")])

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from full_disk import full_disk
 
 from loupe_models.bundle import Bundle
 from loupe_models.frame import Frame
@@ -64,9 +65,9 @@ def test_inspect_says_what_serves_instead_where_a_bundle_has_no_rgb(
 
 
 def test_a_full_disk_is_a_fault_that_names_the_file(
-    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path, full_disk: Call
+    call: Call, tiny_bundle: Bundle, picture: Path, tmp_path: Path
 ) -> None:
-    with full_disk():
+    with full_disk(1000):
         told = call("inspect", tiny_bundle.path, picture, "--out", tmp_path / "out")
     assert told.status == 1
     assert "out/overlays/part.png: the disk is full" in told.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disk import full_disk
 
 from loupe_edge.errors import JournalError
 from loupe_edge.journal import JsonlJournal, last_epoch, read_journal
@@ -69,15 +69,11 @@ def test_a_full_disk_loses_no_verdict_once_there_is_space(
     journal = JsonlJournal(path)
     journal.append(make_verdict(seq=0))
     line = path.stat().st_size
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (line + line // 2, hard))
-    try:
+    with full_disk(line + line // 2):
         with pytest.raises(JournalError, match="1 verdicts wait in memory; free some space"):
             journal.append(make_verdict(seq=1))
         with pytest.raises(JournalError, match="2 verdicts wait"):
             journal.append(make_verdict(seq=2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     journal.append(make_verdict(seq=3))
     journal.close()
     assert [v.seq for v in read_journal(path)] == [0, 1, 2, 3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from loupe_edge.endpoint import ADVICE, port_of, unbindable
 from loupe_edge.errors import StationError
 from loupe_edge.publisher import ZmqPublisher
 from loupe_edge.verdict import Heartbeat, Verdict
@@ -167,6 +169,12 @@ def test_an_endpoint_in_use_is_refused_with_what_to_do(tmp_path: Path, transport
 def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
     with pytest.raises(StationError, match=r"publish\.endpoint: .*something like"):
         ZmqPublisher(endpoint)
+
+
+def test_what_is_advised_can_be_bound_anywhere() -> None:
+    tcp, ipc = re.findall(r"\w+://\S+", ADVICE)
+    assert port_of(tcp) == 5555
+    assert (port_of(ipc), unbindable(ipc)) == (None, "")
 
 
 def test_a_file_where_the_socket_would_be_is_left_alone(tmp_path: Path) -> None:

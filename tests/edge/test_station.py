@@ -319,7 +319,9 @@ def test_evidence_needs_a_folder_of_its_own(tmp_path: Path, folder: str, says: s
 
 
 def test_a_journal_is_a_file(tmp_path: Path) -> None:
-    with pytest.raises(StationError, match=r"journal\.path: .* is a folder; name a file in it"):
+    with pytest.raises(
+        StationError, match=r"journal\.path: .* is no plain file; give the name of one"
+    ):
         load_station(written(tmp_path, LEAST + '[journal]\npath = "."\n'))
 
 

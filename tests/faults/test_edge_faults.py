@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from full_disk import full_disk
 
 from loupe_edge.assembly import open_service
 from loupe_edge.capture import Ladder
@@ -272,6 +272,7 @@ def test_a_bug_in_the_capture_thread_is_not_quiet(
         service.run()
     assert [v.decision for v in publisher.verdicts] == ["good", "unknown"]
     assert "internal error: ZeroDivisionError" in publisher.verdicts[1].reason
+    assert service.pace.n_verdicts == 2
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -332,14 +333,10 @@ def test_evidence_on_a_full_disk_degrades_the_station_and_leaves_nothing_half_wr
     make_station: MakeStation, make_frame: MakeFrame, tmp_path: Path
 ) -> None:
     station = make_station(record={"folder": tmp_path / "evidence"})
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with opened(station, [make_frame("defect"), make_frame("defect")]) as (service, publisher):
         verdicts = service.verdicts()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-        try:
+        with full_disk(500):
             next(verdicts)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert service.health.condition().state == "degraded"
         assert list((tmp_path / "evidence").iterdir()) == []
         next(verdicts)

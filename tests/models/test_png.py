@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from full_disk import full_disk
 
 from loupe_models.errors import FrameError
 from loupe_models.png import write_png
@@ -28,13 +28,8 @@ def test_a_picture_comes_back(tmp_path: Path, picture: np.ndarray) -> None:
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(OSError, match=r"a\.png"):
-            write_png(tmp_path / "a.png", noise)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(2000), pytest.raises(OSError, match=r"a\.png"):
+        write_png(tmp_path / "a.png", noise)
     assert not list(tmp_path.iterdir())
 
 

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from wire import good_document
 
 from loupe_edge.station import load_station
 from loupe_edge.verdict import Verdict
 from loupe_trainer.demo.failover import Stretch, stretches, why_not_preferred, write_station
 
-A_VERDICT: dict[str, Any] = {
-    "schema": 1, "station": "demo", "epoch": 1, "seq": 0, "part_id": None, "frame_id": 1,
-    "captured_at_ns": 1, "published_at_ns": 1, "expires_at_ns": 2, "camera_time": None,
-    "decision": "good", "reason": "", "score": 0.1, "threshold": 0.2, "p_value": None,
-    "mode": "rgbd", "regions": [], "sync": None, "depth_valid_fraction": None, "stage_us": {},
-    "dropped_frames": 0, "bundle": {"id": "b", "sha256": "0" * 64}, "calibration_id": None,
-}  # fmt: skip
-
 
 def verdict(mode: str, decision: str = "good", reason: str = "") -> Verdict:
-    score = {"good": 0.1, "defect": 0.3, "unknown": None}[decision]
-    told = A_VERDICT | {"mode": mode, "decision": decision, "reason": reason, "score": score}
+    score = {"good": 0.5, "defect": 1.5, "unknown": None}[decision]
+    told = good_document(0) | {"mode": mode, "decision": decision, "reason": reason, "score": score}
     return Verdict.model_validate(told)
 
 

@@ -29,8 +29,9 @@ class OpenVinoEngine(HostEngine):
         outputs: Likewise.
         threads: CPU threads of one inference.
         half: Whether convolutions and matrix products may be computed in bfloat16, where the
-            processor has it. What comes before the first and after the last of them stays
-            float32: the runtime sees to that.
+            processor has it. What comes before the first of them stays float32. The enlarging of
+            the map counts as one of them to the runtime, so that a map is bfloat16 up to and with
+            it, and only what follows (blanking, the maximum) is float32.
 
     Raises:
         EngineError: The runtime refuses the graph.

@@ -38,6 +38,7 @@ FORMATS = {"int": "i", "float": "f"}  # of struct; whatever is pointed to is an 
 OUTCOMES = {1: "no such kernel", 2: "wrong arguments", 3: "threads wait at different barriers"}
 MAX_BYTES = 1 << 30
 _numbers = itertools.count(0x1000, 0x1000)
+_seeds = itertools.count()  # each launch in an order of its own, the same ones in every test
 
 
 class Error(Exception):
@@ -242,7 +243,7 @@ class Function:
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(one) for one in held))
         sizes = (ctypes.c_size_t * len(held))(*(len(one) for one in packed))
         shape = ((ctypes.c_uint * 3)(*grid, 1), (ctypes.c_uint * 3)(*block))
-        n = ctypes.c_size_t(len(held))
-        outcome = GPU.kernels.launch_kernel(self._name.encode(), *shape, pointers, sizes, n, 0)
+        n, seed = ctypes.c_size_t(len(held)), ctypes.c_uint(next(_seeds))
+        outcome = GPU.kernels.launch_kernel(self._name.encode(), *shape, pointers, sizes, n, seed)
         if outcome:
             raise LaunchError(f"{self._name}: {OUTCOMES[outcome]}")
