@@ -49,6 +49,7 @@ FIT: dict[str, Any] = {
 }
 RELIEF = {"kind": "relief", "place_mm": 10}
 SETTINGS = ("rgb", "rgb, distilled", "depth", "depth, distilled", "both")
+WAYS = ("map peak", "map peak, banks added by an SVM", "published score")
 Scores = Mapping[str, Mapping[str, float]]
 
 
@@ -156,17 +157,14 @@ def together(
     for seed in SEEDS:
         one, fit = open_trial(seed)
         folder = PLACE / f"{name}-{seed}"
-        peaks, published = asked(one, fit, seed, RunFolder(folder))
-        found[f"seed {seed}"] = {
-            "map peak": compared(one.exam.items, peaks),
-            "published score": compared(one.exam.items, published),
-        }
+        said = asked(one, fit, seed, RunFolder(folder))
+        found[f"seed {seed}"] = {way: compared(one.exam.items, of) for way, of in said.items()}
         say(f"{name}, seed {seed}: {found[f'seed {seed}']['map peak']}")
     return found
 
 
-def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> tuple[Scores, Scores]:
-    """Give each frame's score in every setting: the map's highest value, and the published one."""
+def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> dict[str, Scores]:
+    """Give each frame's score in every setting, by each of the WAYS."""
     torch.set_num_threads(1)
     config = CmdiadConfig.model_validate(fit)
     material = divide(one.good, config.fusion_share, seed)
@@ -174,19 +172,21 @@ def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> tuple[S
     learning = Learning(config, seed, encoders, run, QUIET)
     detectors = learning.detectors(material, ("rgb", "depth", "rgbd"))
     judges = published_judges(detectors, encoders, material, config, seed)
-    peaks: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
-    published: dict[str, dict[str, float]] = {name: {} for name in SETTINGS}
+    said: dict[str, dict[str, dict[str, float]]] = {
+        way: {name: {} for name in SETTINGS} for way in WAYS
+    }
     for item, tensors in zip(one.exam.items, one.exam, strict=True):
-        for name, (a_map, score) in answers(detectors, judges, encoders, tensors).items():
-            peaks[name][item.key], published[name][item.key] = float(a_map.max()), float(score)
-    return peaks, published
+        for name, scores in answers(detectors, judges, encoders, tensors).items():
+            for way, score in zip(WAYS, scores, strict=True):
+                said[way][name][item.key] = float(score)
+    return said
 
 
 def published_judges(
     detectors: Mapping[Mode, CmdiadDetector], encoders: Encoders, material: Material,
     config: CmdiadConfig, seed: int,
 ) -> dict[Mode, Judge]:  # fmt: skip
-    """Fit the published score beside the map, on the same banks and the same frames."""
+    """Fit what is published beside what is ours, on the same banks and the same frames."""
     judges: dict[Mode, Judge] = {}
     kept = (material.samples[int(material.order[i])] for i in material.for_fusion)
     seen_by = [described(encoders, tensors) for tensors in kept]
@@ -220,28 +220,30 @@ def tokens_of(
 def answers(
     detectors: Mapping[Mode, CmdiadDetector], judges: Mapping[Mode, Judge], encoders: Encoders,
     tensors: Tensors,
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:  # fmt: skip
-    """Give map and score of every setting; each bank is searched once.
+) -> dict[str, Sequence[torch.Tensor]]:  # fmt: skip
+    """Give every setting's scores, one for each of the WAYS; each bank is searched once.
 
     Without distillation a modality has the same bank of what it sees, and nothing beside it.
     """
-    said: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    tokens = described(encoders, tensors)
+    said: dict[str, Sequence[torch.Tensor]] = {}
+    tokens, alone = described(encoders, tensors), {}
     for mode in BOTH:
         maps, scores = judges[mode].apart(tokens_of(mode, detectors, tokens))
-        said[mode] = maps[:, :1], scores[:, :1]
-        said[f"{mode}, distilled"] = joined(judges[mode], maps, scores)
-    maps, scores = (torch.cat([said[mode][i] for mode in BOTH], dim=1) for i in (0, 1))
-    return said | {"both": joined(judges["rgbd"], maps, scores)}
+        alone[mode] = maps[:, :1], scores[:, :1]
+        peak = maps[:, :1].max()
+        said[mode] = peak, peak, scores[:, :1]
+        said[f"{mode}, distilled"] = joined(detectors[mode].judge, judges[mode], maps, scores)
+    maps, scores = (torch.cat([alone[mode][i] for mode in BOTH], dim=1) for i in (0, 1))
+    return said | {"both": joined(detectors["rgbd"].judge, judges["rgbd"], maps, scores)}
 
 
 def joined(
-    judge: Judge, maps: torch.Tensor, scores: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fuse what banks say; `judge` gives the published score."""
-    if judge.published is None:
+    ours: Judge, theirs: Judge, maps: torch.Tensor, scores: torch.Tensor
+) -> Sequence[torch.Tensor]:
+    """Join what banks say, in each of the WAYS."""
+    if theirs.published is None:
         raise TypeError("this judge's score is its map's peak")
-    return judge.fusion(maps), judge.published.fused(scores)
+    return ours.fusion(maps).max(), theirs.fusion(maps).max(), theirs.published.fused(scores)
 
 
 def compared(items: Sequence[Item], scores: Scores) -> dict[str, Any]:

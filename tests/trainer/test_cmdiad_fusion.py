@@ -1,4 +1,4 @@
-"""Fusion of banks: scikit-learn's one-class SVM as the linear map that it is."""
+"""Fusion of banks: the highest of them, and the published one-class SVM as the linear map it is."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 import torch
 from sklearn.linear_model import SGDOneClassSVM
 
+from loupe_models.errors import ThresholdError
 from loupe_trainer.errors import DataError
 from loupe_trainer.methods.cmdiad import fusion as fusion_module
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion, share_out
+from loupe_trainer.methods.cmdiad.highest import Highest
 from loupe_trainer.methods.cmdiad.judge import Judge, fit_fusion, fit_scales
 
 
@@ -157,5 +159,35 @@ def test_no_fit_looks_at_the_border() -> None:
     maps = [judge(kinds)[0][..., inside, inside].numpy() for kinds in frames]
     assert np.quantile(np.stack(maps), (0.9, 0.995)) == pytest.approx([0, 0.1], abs=1e-5)
     apart = np.concatenate([judge.apart(kinds)[0][0, :, inside, inside] for kinds in frames], 1)
-    in_medians = judge.fusion.weights.numpy() * np.median(apart.reshape(2, -1), axis=1)
-    assert in_medians.sum() == pytest.approx(1.0, rel=1e-5)
+    for bank, said in enumerate(apart):
+        fitted_to = judge.state_dict()
+        ends = [fitted_to[f"fusion.scales.{bank}.{end}"].item() for end in ("low", "high")]
+        assert ends == pytest.approx(np.quantile(said, (0.9, 0.995)), rel=1e-5)
+
+
+def test_the_bank_to_which_a_place_is_oddest_speaks() -> None:
+    """One bank's distances are a hundred times the other's, and each has its defect."""
+    rng = np.random.default_rng(0)
+    size = np.array((1.0, 100.0))[:, None, None]
+    good = [size * rng.uniform(0.5, 1, (2, 40, 40)) for _ in range(4)]
+    highest = Highest(2)
+    highest.fit(good)
+    maps = good[0].copy()
+    maps[0, 5, 5], maps[1, 30, 30] = 2, 200
+    fused = highest(torch.from_numpy(maps)[None])[0, 0].numpy()
+    assert fused.shape == (40, 40)
+    assert fused[5, 5] == pytest.approx(fused[30, 30], rel=0.05)
+    ordinary = np.delete(fused.ravel(), (5 * 40 + 5, 30 * 40 + 30))
+    assert fused[5, 5] > 5 * ordinary.max()
+
+
+def test_a_bank_that_says_the_same_of_every_good_part_has_no_scale() -> None:
+    with pytest.raises(ThresholdError, match=r"distance \(bank 1\) map .*hardly varies"):
+        Highest(2).fit([np.stack((np.random.default_rng(0).random((9, 9)), np.ones((9, 9))))])
+
+
+def test_scales_stay_float32_in_a_half_copy() -> None:
+    highest = Highest(1)
+    highest.fit([np.random.default_rng(0).random((1, 9, 9))])
+    kept = {name: value.clone() for name, value in highest.state_dict().items()}
+    assert all(torch.equal(kept[n], v) for n, v in highest.half().state_dict().items())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion
+from loupe_trainer.methods.cmdiad.highest import Highest
 from loupe_trainer.methods.cmdiad.published_score import PublishedScore
 from loupe_trainer.methods.cmdiad.scoring import DistanceMap
 from loupe_trainer.methods.map_scale import MapScale
@@ -25,11 +26,14 @@ class Judge(nn.Module):
         size_px: Side of the square anomaly map.
         border_px: So far from the map's edge nothing is judged: distances count as 0 there, and
             neither fusion nor scale is fitted on it.
-        paper: Whether the image score is the published one, the farthest patch of each bank,
-            re-weighted and added up, wherever it lies. Otherwise it is the map's highest value:
-            what lies in one place, in all banks, and over more than a patch.
+        paper: Whether banks are joined as published: maps added up by a one-class SVM's weights,
+            and for the image score the farthest patch of each bank, re-weighted and added up,
+            wherever it lies. Otherwise the map is the highest of the banks', each on its own
+            scale, and the image score is its highest value: what lies in one place, and over more
+            than a patch.
 
     Attributes:
+        fusion: Joins the banks' maps.
         published: Makes the published score; None where the score is the map's peak.
     """
 
@@ -39,7 +43,7 @@ class Judge(nn.Module):
         super().__init__()
         self.banks = nn.ModuleList(banks)
         self.distance_map = DistanceMap((size_px, size_px), border_px=border_px)
-        self.fusion = LinearFusion(len(banks))
+        self.fusion = LinearFusion(len(banks)) if paper else Highest(len(banks))
         self.map_scale = MapScale()
         self.published = PublishedScore(len(banks)) if paper else None
 
@@ -69,10 +73,17 @@ def fit_fusion(judge: Judge, frames: Iterable[Sequence[Tensor]], seed: int) -> N
     Args:
         judge: Changed in place.
         frames: Tokens of each frame, one tensor a bank.
-        seed: Of the fit.
+        seed: Of the SVM, where there is one.
+
+    Raises:
+        DataError: Distances that an SVM cannot weigh.
+        ThresholdError: A bank hardly varies over good frames.
     """
     maps, scores = zip(*(judge.apart(kinds) for kinds in frames), strict=True)
     judged = [judge.distance_map.judged(m[0]) for m in maps]
+    if isinstance(judge.fusion, Highest):
+        judge.fusion.fit([m.numpy() for m in judged])
+        return
     pixels = torch.cat([m.flatten(1).T for m in judged])  # (N*h*w, B)
     notes = judge.fusion.fit(pixels.numpy(), "map", seed)
     if judge.published is not None:

@@ -1,0 +1,46 @@
+"""Several banks' maps in one: at every place, the bank to which it is oddest (`decisions/0016`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from loupe_trainer.methods.map_scale import MapScale
+
+
+class Highest(nn.Module):
+    """Takes the highest of what the banks say of a place, each on its own scale.
+
+    A defect mostly shows to one bank. A sum lets the others drown it, and its weights must be
+    found on good parts, which do not know to which.
+
+    Args:
+        n_banks: How many banks it joins.
+    """
+
+    def __init__(self, n_banks: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(MapScale() for _ in range(n_banks))
+
+    def fit(self, maps: Sequence[npt.NDArray[np.floating[Any]]]) -> None:
+        """Fix each bank's scale.
+
+        Args:
+            maps: (banks, h, w) of each frame of good parts whose patches are in no bank.
+
+        Raises:
+            ThresholdError: A bank hardly varies, or is not finite.
+        """
+        for bank, scale in enumerate(self.scales):
+            of_bank = [m[bank].astype(np.float32) for m in maps]
+            cast("MapScale", scale).fit(of_bank, f"distance (bank {bank})")
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Join (1, banks, h, w) into (1, 1, h, w), float32."""
+        scaled = [scale(maps[:, i : i + 1].float()) for i, scale in enumerate(self.scales)]
+        return torch.cat(scaled, dim=1).amax(dim=1, keepdim=True)
