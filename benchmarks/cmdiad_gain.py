@@ -163,7 +163,7 @@ def together(
     return found
 
 
-def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> dict[str, Scores]:
+def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> Mapping[str, Scores]:
     """Give each frame's score in every setting, by each of the WAYS."""
     torch.set_num_threads(1)
     config = CmdiadConfig.model_validate(fit)

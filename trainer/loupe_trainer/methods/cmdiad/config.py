@@ -179,8 +179,8 @@ class DistillationConfig(Checked):
         kind: `f2f` from features to features, `i2f` from input to features, `f2i` from features
             to input (depth only), `none` for banks of what is really seen alone.
         paper: For `f2f`, the published form with its known faults: GELU on the output, the
-            depth bank's mean and the colour bank's spread for all banks, and each bank's farthest
-            patch for the image score.
+            depth bank's mean and the colour bank's spread for all banks, maps added up by an SVM,
+            and each bank's farthest patch for the image score.
         epochs: Passes over the frames.
         batch: Frames a step.
         lr: Adam's after the warm-up, a tenth of the epochs; None takes the published one.
