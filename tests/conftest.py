@@ -156,6 +156,10 @@ def tiny_graph(mode: str, poison: float = 0.0) -> onnx.ModelProto:
         make("Mul", ["poison", "zero"], ["nothing"]),
         make("Add", ["score", "nothing"], ["image_score"]),
     ])  # fmt: skip
+    return _tiny_model(mode, nodes)
+
+
+def _tiny_model(mode: str, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
     types = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
     inputs, outputs = (
         [onnx.helper.make_tensor_value_info(s.name, types[s.dtype], s.shape) for s in specs]
