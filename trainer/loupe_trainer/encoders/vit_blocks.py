@@ -89,7 +89,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each normalised before and added after."""
+    """Attention and an MLP, each normalised before and added after.
+
+    The shortcut is float32: tokens of one part have much in common, and differ by little.
+    """
 
     def __init__(self, spec: VitSpec) -> None:
         super().__init__()
@@ -104,8 +107,10 @@ class Block(nn.Module):
             self.scale2 = nn.Parameter(torch.ones(spec.channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give (B, tokens, C)."""
-        attended: Tensor = self.attention(self.norm1(x).to(x.dtype))
-        x = x + (attended if self.scale1 is None else attended * self.scale1)
-        thought: Tensor = self.mlp(self.norm2(x).to(x.dtype))
-        return x + (thought if self.scale2 is None else thought * self.scale2)
+        """Give (B, tokens, C), float32."""
+        dtype = self.mlp.up.weight.dtype
+        attended = self.attention(self.norm1(x).to(dtype)).float()
+        x = x.float() + (attended if self.scale1 is None else attended * self.scale1.float())
+        thought = self.mlp(self.norm2(x).to(dtype)).float()
+        y: Tensor = x + (thought if self.scale2 is None else thought * self.scale2.float())
+        return y
