@@ -16,7 +16,7 @@ from loupe_calibration.registration import Registration
 from loupe_edge.camera_settings import CameraSettings, Stream
 from loupe_edge.errors import CameraError, EndOfRecordingError, RecordingError, StationError
 from loupe_edge.exposures import Images, Sets, Shot, Source
-from loupe_edge.labels import Labels, read_labels
+from loupe_edge.labels import Labels, read_labels, require_every_label
 from loupe_edge.loose_pairing import OTHER
 from loupe_edge.pairing import CameraCounters, sync_of
 from loupe_edge.realsense import RECORDED_BY, SdkObject, load_sdk, to_intrinsics, to_transform
@@ -150,6 +150,7 @@ class RealSenseCamera:
             held = " and ".join(name for name, n in n_images.items() if n) or "no image"
             raise RecordingError(f"{path}: holds {held}, but {' and '.join(missing)} is required")
         self._labels = read_labels(path)
+        require_every_label(path, self._labels, n_images)
 
     def _learn(self, source: Source, profile: SdkObject) -> None:
         """Read from the started device what every frame shares."""

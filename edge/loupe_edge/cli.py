@@ -269,7 +269,8 @@ def replay(  # noqa: PLR0913  (as many as there are options)
     """Replay a recording through the code that runs on the line; one verdict a line.
 
     In lock-step, which is the default, nothing is dropped, and the same recording gives the same
-    verdicts. The belt of a simulated recording (NAME.belt.json) is used where it is present.
+    verdicts. The belt of a simulated recording (NAME.belt.json) is used where it is present and
+    no --station is given.
 
     Examples:
     - `loupe-edge replay --bundle bundle/ --recording test.db3 --json > verdicts.jsonl`

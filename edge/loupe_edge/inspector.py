@@ -31,6 +31,7 @@ from loupe_models.preprocess import Prepared, PxMap
 from loupe_models.scoring import find_regions, p_value
 
 DEFAULT_MIN_DEPTH_VALID = 0.5
+ABOVE = "score above threshold"
 UNITS_STEP_PX = 8  # of each axis; whether depth is a thousand times off shows in a few pixels
 
 
@@ -181,7 +182,7 @@ class Inspector:
             regions = tuple(measure_region(a, frame, self.belt_from_camera) for a in areas)
         return Inspection(
             decision="defect" if is_defect else "good",
-            reason="score above threshold" if is_defect else "",
+            reason=ABOVE if is_defect else "",
             score=score,
             mode=self.mode,
             threshold=self.cut,

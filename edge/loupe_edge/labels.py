@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from loupe_edge.camera_settings import Stream
 from loupe_edge.errors import RecordingError
 from loupe_models.checked import Checked
 from loupe_models.frame import Label
@@ -80,6 +81,20 @@ def read_labels(recording: Path) -> Labels:
             )
         by_frame[entry.frame, entry.camera_ns] = entry.label
     return Labels(by_frame)
+
+
+def require_every_label(recording: Path, labels: Labels, n_images: Mapping[Stream, int]) -> None:
+    """Make sure that a labels file is whole; that there is none is no fault.
+
+    Raises:
+        RecordingError: It labels fewer frames than the recording has.
+    """
+    path, n_frames = labels_path(recording), n_images["rgb"] or n_images["depth"]
+    if len(labels) < n_frames and path.is_file():
+        raise RecordingError(
+            f"{path}: labels {len(labels)} of the recording's {n_frames} frames; copy it again, "
+            f"or delete it: then nothing is known of the parts, and the gate says where they are"
+        )
 
 
 def read_mask(recording: Path, label: Label) -> npt.NDArray[np.bool_] | None:

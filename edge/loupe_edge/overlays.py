@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from loupe_edge.inspector import Inspection
+from loupe_edge.inspector import ABOVE, Inspection
 from loupe_edge.lettering import Picture, Rgb, text_width, write
 from loupe_edge.verdict import WireRegion
 from loupe_models.frame import Frame, Rect
@@ -276,6 +276,9 @@ def _finding(inspection: Inspection) -> str:
         said.append(f"p {inspection.p_value:.3f}")
     if inspection.regions:
         said.append(f"{len(inspection.regions)} region{'s' if len(inspection.regions) > 1 else ''}")
+    why = inspection.reason.removeprefix(ABOVE).removeprefix("; ")  # the word and the score say it
+    if why:
+        said.append(why)
     return "   ".join(said)
 
 

@@ -8,8 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
+from loupe_edge.camera_settings import Stream
 from loupe_edge.errors import RecordingError
-from loupe_edge.labels import label_lines, labels_path, masks_path, read_labels, read_mask
+from loupe_edge.labels import (
+    label_lines,
+    labels_path,
+    masks_path,
+    read_labels,
+    read_mask,
+    require_every_label,
+)
 from loupe_models.frame import Label, Rect
 
 FULL = Label(
@@ -102,3 +110,13 @@ def test_masks_are_read_from_their_folder_only(tmp_path: Path) -> None:
     ):
         with pytest.raises(RecordingError, match=named):
             read_mask(recording, Label(mask=name))
+
+
+def test_a_labels_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    """Without a label the gate looks elsewhere: verdicts would change, and nobody would know."""
+    recording = tmp_path / "a.db3"
+    images: dict[Stream, int] = {"rgb": 2, "depth": 0}
+    require_every_label(recording, read_labels(recording), images)  # none at all is no fault
+    labels_path(recording).write_text(label_lines([(1, 33_333_000, FULL)]))
+    with pytest.raises(RecordingError, match=r"labels 1 of the recording's 2 frames; copy it"):
+        require_every_label(recording, read_labels(recording), images)

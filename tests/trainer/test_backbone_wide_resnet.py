@@ -208,3 +208,11 @@ def test_damaged_files_are_refused(tmp_path: Path, zipped: bool) -> None:
         file.write_bytes(junk)
         with pytest.raises(WeightsError):
             read_state_dict(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 20])
+def test_a_damaged_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "file.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="fetch it again"):
+        read_state_dict(file)

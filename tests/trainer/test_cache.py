@@ -14,7 +14,7 @@ from loupe_models.frame import Frame, Rect
 from loupe_models.gate import ByColour, GateSpec
 from loupe_models.preprocess import Crop, PreprocessSpec, Resize
 from loupe_trainer import cache
-from loupe_trainer.cache import cache_tensors
+from loupe_trainer.cache import Samples, cache_tensors
 from loupe_trainer.data.item import DataSet, Item
 from loupe_trainer.data.opening import Reading, open_data
 from loupe_trainer.errors import DataError
@@ -141,7 +141,9 @@ def test_a_full_disk_is_told_beforehand(
     assert not list(Path(tmp_path / "c").rglob("*.npy"))
 
 
-@pytest.mark.parametrize("damage", ["cut off", "no array", "no keys", "other keys", "too few"])
+@pytest.mark.parametrize(
+    "damage", ["cut off", "empty", "no array", "no keys", "other keys", "too few"]
+)
 def test_a_damaged_cache_is_made_again_and_said_so(
     data: DataSet, tmp_path: Path, damage: str
 ) -> None:
@@ -149,10 +151,12 @@ def test_a_damaged_cache_is_made_again_and_said_so(
     (place,) = (tmp_path / "c").iterdir()
     array, keys = place / "rgb.npy", place / "keys.json"
     content, pixels = array.read_bytes(), np.load(array)
-    if damage in {"cut off", "no array", "too few"}:
+    if damage in {"cut off", "empty", "no array", "too few"}:
         array.unlink()  # `whole` is mapped to it
     if damage == "cut off":
         array.write_bytes(content[:5000])
+    elif damage == "empty":
+        array.write_bytes(b"")
     elif damage == "no keys":
         keys.write_bytes(b"")
     elif damage == "other keys":
@@ -182,3 +186,18 @@ def test_a_cache_has_no_holes(data: DataSet, tmp_path: Path) -> None:
     cache_tensors(tmp_path / "c", data, data.items, view(64), SHA, QUIET)
     (file,) = (tmp_path / "c").rglob("rgb.npy")
     assert file.stat().st_blocks * 512 >= file.stat().st_size
+
+
+@pytest.mark.parametrize("still", ["colour", "depth"])
+def test_a_stream_that_stands_still_is_named(data: DataSet, still: str) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "rgb": rng.integers(0, 255, (4, 8, 8, 3), np.uint8),
+        "xyz": rng.random((4, 8, 8, 3), np.float32),
+        "valid": np.ones((4, 8, 8), np.uint8),
+    }
+    samples = Samples(tuple(data.items[:4]), arrays, (0, 1, 2, 3), (("rgbd",),) * 4, ("rgbd",))
+    assert samples.alike() is None
+    name = {"colour": "rgb", "depth": "xyz"}[still]
+    arrays[name][:] = arrays[name][0]
+    assert samples.alike() == still

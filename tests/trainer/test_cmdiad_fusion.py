@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 import pytest
 import torch
 from sklearn.linear_model import SGDOneClassSVM
 
 from loupe_models.errors import ThresholdError
 from loupe_trainer.errors import DataError
+from loupe_trainer.export import export_onnx
+from loupe_trainer.methods.base import Detector
 from loupe_trainer.methods.cmdiad import fusion as fusion_module
 from loupe_trainer.methods.cmdiad.bank import MemoryBank
 from loupe_trainer.methods.cmdiad.fusion import LinearFusion, share_out
@@ -165,6 +169,18 @@ def test_no_fit_looks_at_the_border() -> None:
         assert ends == pytest.approx(np.quantile(said, (0.9, 0.995)), rel=1e-5)
 
 
+class TwoBanks(Detector):
+    """What two banks say is given; only the joining is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.highest = Highest(2)
+
+    def forward(self, xyz: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        anomaly_map = self.highest(xyz.permute(0, 3, 1, 2)[:, :2])
+        return anomaly_map, anomaly_map.amax(dim=(1, 2, 3))
+
+
 def test_the_bank_to_which_a_place_is_oddest_speaks() -> None:
     """One bank's distances are a hundred times the other's, and each has its defect."""
     rng = np.random.default_rng(0)
@@ -179,6 +195,26 @@ def test_the_bank_to_which_a_place_is_oddest_speaks() -> None:
     assert fused[5, 5] == pytest.approx(fused[30, 30], rel=0.05)
     ordinary = np.delete(fused.ravel(), (5 * 40 + 5, 30 * 40 + 30))
     assert fused[5, 5] > 5 * ordinary.max()
+
+
+@pytest.mark.parametrize("bank", [0, 1])
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_what_is_no_distance_is_no_answer_in_an_exported_graph(
+    tmp_path: Path, bank: int, poison: float
+) -> None:
+    """A runtime's maximum of NaN and a number may be the number."""
+    joined = TwoBanks()
+    xyz = np.random.default_rng(0).random((1, 16, 16, 3)).astype(np.float32)
+    joined.highest.fit([xyz[0].transpose(2, 0, 1)[:2]])
+    file = tmp_path / "two_banks.onnx"
+    export_onnx(joined, {"xyz": xyz}, file)
+    session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    whole = joined(torch.from_numpy(xyz))[0].numpy()
+    np.testing.assert_allclose(session.run(None, {"xyz": xyz})[0], whole, atol=1e-6)
+    xyz[0, 4, 4, bank] = poison
+    said = session.run(None, {"xyz": xyz})[0].ravel()
+    assert not np.isfinite(said[4 * 16 + 4])
+    assert np.isfinite(np.delete(said, 4 * 16 + 4)).all()
 
 
 def test_a_bank_that_says_the_same_of_every_good_part_has_no_scale() -> None:

@@ -127,7 +127,7 @@ def test_labels_of_some_frames_only_are_refused(
     lines = labelled.with_suffix(".labels.jsonl").read_text().splitlines(keepends=True)
     copy.with_suffix(".labels.jsonl").write_text("".join(lines[:n_kept]))
     seen = Reading(gate=GateSpec(occupied=ByColour(belt_rgb=BELT_RGB)))
-    with pytest.raises(DataError, match=f"labels {n_kept} of the recording's 128 frames"):
+    with pytest.raises(RecordingError, match=f"labels {n_kept} of the recording's 128 frames"):
         open_data(copy, seen)
     copy.with_suffix(".labels.jsonl").write_text("".join(lines))
     assert len(open_data(copy, seen).items) == 128

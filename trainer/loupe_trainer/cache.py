@@ -66,14 +66,22 @@ class Samples(Sequence[Mapping[str, Array]]):
         row = self.rows[i]
         return {name: np.array(array[row : row + 1]) for name, array in self.arrays.items()}
 
-    def are_alike(self) -> bool:
-        """Whether there are several samples, all the same; looks no further than needed."""
-        first = self[0]
-        return len(self) > 1 and all(
-            np.array_equal(array[row], first[name][0])
-            for row in self.rows[1:]
-            for name, array in self.arrays.items()
-        )
+    def alike(self) -> str | None:
+        """Name the stream in which several samples are all the same; looks no further than needed.
+
+        A camera that stands still in one stream is not seen in the other.
+        """
+        if len(self) < 2:
+            return None
+        of_depth = [name for name in self.arrays if name != "rgb"]
+        for stream, names in {"colour": ["rgb"], "depth": of_depth}.items():
+            arrays = [self.arrays[name] for name in names if name in self.arrays]
+            first = self.rows[0]
+            if arrays and all(
+                np.array_equal(a[row], a[first]) for row in self.rows[1:] for a in arrays
+            ):
+                return stream
+        return None
 
     def of(self, items: Sequence[Item]) -> Samples:
         """Give the samples of some items, less those in which some mode's gate saw no part."""
@@ -124,7 +132,7 @@ def cache_tensors(
     if place.exists():
         try:
             return _open(place, items, views)
-        except (OSError, ValueError, LookupError):  # as a kill or a full disk leaves it
+        except (OSError, EOFError, ValueError, LookupError):  # as a kill or a full disk leaves it
             what = f"{place.name} in the cache is damaged: {what} again"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

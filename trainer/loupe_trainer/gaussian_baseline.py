@@ -74,7 +74,7 @@ class GaussianBaseline:
             with np.load(path, allow_pickle=False) as arrays:
                 held: Mapping[str, npt.NDArray[np.float32]] = dict(arrays)
             return cls(held["mean"], held["std"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError) as error:
             raise DataError(f"{path}: not a readable baseline; train again") from error
 
 

@@ -60,8 +60,10 @@ def _parts(metrics: Metrics) -> Metrics:
 
 
 def _interval(metrics: Metrics, key: str) -> object:
-    """Give the exact interval, of what has one: the bootstrap's of 0 in 13 has no width."""
-    return metrics.get(f"{key}_exact") or metrics.get(f"{key}_interval")
+    """Give the exact interval, of what has one; the bootstrap's of 0 in 13 has no width."""
+    found = metrics.get(f"{key}_exact") or metrics.get(f"{key}_interval")
+    is_a_point = isinstance(found, list) and found[0] == found[1]
+    return None if is_a_point else found
 
 
 def _words(key: str) -> str:

@@ -177,8 +177,9 @@ def _check(
             f"{n} good part{'s' * (n > 1)}, {counts['threshold']} of them for the threshold, "
             f"cannot carry a false-reject rate of {promise.limit:.3g} at "
             f"{promise.confidence:.0%} confidence, which takes {needed}: collect about {in_all} "
-            f"good parts in all, raise split.threshold, or promise a higher "
-            f"threshold.false_reject_rate"
+            f"good parts in all, raise split.threshold (shares count beside each other), promise a "
+            f"higher threshold.false_reject_rate, or say in threshold.at_worst how high it may be "
+            f"where parts are few"
         )
     few: list[Role] = [r for r in ("fit", "quantiles") if counts[r] < LEAST_PARTS]
     if few:

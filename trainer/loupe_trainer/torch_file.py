@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from loupe_trainer.errors import WeightsError
@@ -18,6 +19,7 @@ COUNTER: Final = "num_batches_tracked"  # of batch normalisation; older files la
 # What `torch.load` was seen to raise on files that were cut short, overwritten or something else.
 DAMAGED: Final = (
     RuntimeError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError,
+    SafetensorError,  # `torch.load` reads these files too, by their name
 )  # fmt: skip
 # A number as NumPy 1 and 2 pickle it: that is how checkpoints keep their accuracy.
 _SCALAR: Final[Callable[..., Any]] = np.float64(0).__reduce__()[0]

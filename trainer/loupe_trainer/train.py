@@ -177,11 +177,13 @@ def _samples(plan: Plan, run: RunFolder, progress: Progress) -> Samples:
 def _require_some(seen: Samples, role: str, mend: str) -> None:
     if not len(seen):
         raise RunError(f"the gate saw no whole part in the {role} frames: {mend}")
-    if seen.are_alike():
+    stream = seen.alike()
+    if stream is not None:
         raise DataError(
             f"all {len(seen)} {role} frames are the same, pixel by pixel, as the network sees "
-            f"them: nothing can be learnt of how good parts differ; give a picture of each of "
-            f"many parts, not copies of one, and look at what [gate] and [preprocess] cut out"
+            f"their {stream}: nothing can be learnt of how good parts differ; give a picture of "
+            f"each of many parts, not copies of one, and look at what [gate] and [preprocess] cut "
+            f"out"
         )
 
 

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from loupe_calibration.transform import Transform
 from loupe_edge.camera import RealSenseCamera
 from loupe_edge.camera_settings import CameraSettings, Stream
-from loupe_edge.errors import EndOfRecordingError
+from loupe_edge.errors import CameraError, EndOfRecordingError
 from loupe_edge.inspector import DEFAULT_MIN_DEPTH_VALID
-from loupe_edge.labels import labels_path, read_labels, read_mask
+from loupe_edge.labels import labels_path, read_labels, read_mask, require_every_label
 from loupe_edge.recording_file import read_contents
 from loupe_models.frame import Frame, Label
 from loupe_models.gate import GateSpec, gate
@@ -91,15 +91,25 @@ class RecordingSet:
         return {str(f.relative_to(self.path.parent)): f for f in named if f.is_file()}
 
     def frames(self, items: Sequence[Item]) -> Generator[tuple[Item, Frame], None, None]:
-        """Play the recording, and give the frames that are wanted."""
+        """Play the recording, and give the frames that are wanted.
+
+        Raises:
+            DataError: A stream stopped before them.
+        """
         wanted = {(i.stamp.frame_id, i.stamp.camera_ns): i for i in items if i.stamp}
         with closing(read_frames(self.path, self.streams)) as frames:
-            for frame in frames:
-                if not wanted:
-                    return
-                item = wanted.pop((frame.frame_id, frame.camera_time.ns), None)
-                if item is not None:
-                    yield item, frame.with_label(self.labels[item.key])
+            try:
+                for frame in frames:
+                    if not wanted:
+                        return
+                    item = wanted.pop((frame.frame_id, frame.camera_time.ns), None)
+                    if item is not None:
+                        yield item, frame.with_label(self.labels[item.key])
+            except CameraError as error:
+                raise DataError(
+                    f"{self.path}: {error}, and {' and '.join(self.streams)} of every frame are "
+                    f"needed here; choose a mode that looks at the other stream alone (--mode)"
+                ) from error
 
     def mask(self, item: Item) -> npt.NDArray[np.bool_] | None:
         """Read a truth mask from the folder beside the recording."""
@@ -132,16 +142,10 @@ def read_frames(
 
 
 def _every_label(path: Path) -> Mapping[tuple[int, int], Label]:
-    """Read the labels, and hold their number against that of the frames."""
-    by_frame = read_labels(path).by_frame
-    n_images = read_contents(path).n_images
-    n_frames = n_images["rgb"] or n_images["depth"]
-    if len(by_frame) < n_frames:
-        raise DataError(
-            f"{labels_path(path)}: labels {len(by_frame)} of the recording's {n_frames} frames; "
-            f"copy it again, or delete it if every part in the recording is good"
-        )
-    return by_frame
+    """Read the labels, one for every frame."""
+    labels = read_labels(path)
+    require_every_label(path, labels, read_contents(path).n_images)
+    return labels.by_frame
 
 
 def _label_runs(
