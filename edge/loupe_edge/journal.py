@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 from collections import deque
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from loupe_edge.errors import JournalError
+from loupe_edge.errors import JournalError, StationError
 from loupe_edge.verdict import Verdict
 
 MAX_OWED = 10_000  # lines kept in memory while the disk refuses them: minutes of a fast line
@@ -32,6 +33,7 @@ class JsonlJournal:
 
         Raises:
             JournalError: It cannot be opened.
+            StationError: Another process writes it.
         """
         self.path = path
         self._owed: deque[bytes] = deque(maxlen=MAX_OWED)
@@ -42,6 +44,7 @@ class JsonlJournal:
             self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
             raise JournalError(f"journal {path}: {error.strerror}") from error
+        _hold(self._file, path)
 
     def append(self, verdict: Verdict) -> None:
         """Keep one verdict, and whatever earlier ones the disk refused.
@@ -96,6 +99,18 @@ class JsonlJournal:
             self._torn = True
             raise OSError(errno.ENOSPC, "no space left for a whole line")
         self._torn = False
+
+
+def _hold(file: int, path: Path) -> None:
+    """Keep other processes from writing it as long as it is open here."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise StationError(
+            f"journal.path: {path} is being written by another station; is this one running "
+            f"already? stop it, or choose another file"
+        ) from error
 
 
 def read_journal(path: Path) -> Iterator[Verdict]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from full_disk import full_disk
 
-from loupe_edge.errors import JournalError
+from loupe_edge.errors import JournalError, StationError
 from loupe_edge.journal import JsonlJournal, last_epoch, read_journal
 from loupe_edge.verdict import Verdict
 
@@ -115,3 +115,12 @@ def test_a_kill_leaves_a_contiguous_journal(tmp_path: Path, make_verdict: MakeVe
     assert len(before) > 100
     assert [v.seq for v in before] == list(range(len(before)))
     assert after.epoch == 9
+
+
+def test_two_stations_cannot_write_one_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = JsonlJournal(path)
+    with pytest.raises(StationError, match=r"journal\.path: .* by another station"):
+        JsonlJournal(path)
+    first.close()
+    JsonlJournal(path).close()

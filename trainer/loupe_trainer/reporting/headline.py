@@ -141,6 +141,11 @@ def _promise(parts: Metrics, threshold: Threshold) -> str:
         f"good parts are rejected, with {threshold.confidence:.0%} confidence, from "
         f"{threshold.n_parts} good parts kept apart for that."
     )
+    if threshold.rank == threshold.n_parts:
+        promised += (
+            " It is the highest of their scores, so that one odd part among them sets it for all; "
+            "more parts would not need the highest."
+        )
     rate = number_of(parts, "false_reject_rate")
     exact = interval_of(parts, "false_reject_rate_exact")
     if rate is None or exact is None:
