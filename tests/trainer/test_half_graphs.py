@@ -147,10 +147,11 @@ def cmdiad(name: str) -> tuple[Detector, tuple[str, ...]]:
 
 
 # The products that stay in float32, by what their ONNX names hold: the Gaussian of each bank's map,
-# what sees metres, shares of centres in cells, coverage of cells, tiles put together.
+# what sees metres, shares of centres in cells, coverage of cells, tiles put together, and the first
+# layer of a patch description network.
 FULL_PRODUCTS: Mapping[str, Mapping[str, int]] = {
-    "efficientad": {},
-    "efficientad, tiled": {"stitched": 4},  # two products a map, with constant weights
+    "efficientad": {"stem.0": 2},
+    "efficientad, tiled": {"stem.0": 2, "stitched": 4},  # of these, two a map, constant weights
     "rgb none": {"distance_map": 2},
     "rgb f2f": {"distance_map": 4},
     "rgb i2f": {"distance_map": 4, "hallucination/network/first": 1},
@@ -159,7 +160,7 @@ FULL_PRODUCTS: Mapping[str, Mapping[str, int]] = {
                   "hallucination/network/first": 1},
     "depth f2i": {"distance_map": 4, "groups": 1, "pos_embed": 2, "spread": 2},
     "depth surface": {"distance_map": 2, "encoder": 4},
-    "rgbd plain": {"distance_map": 4, "depth_encoder": 24},
+    "rgbd plain": {"distance_map": 4, "depth_encoder": 24, "stem.0": 1},
     "rgbd": {"distance_map": 4, "groups": 1, "pos_embed": 2, "spread": 2},
 }  # fmt: skip
 NAMES = sorted(FULL_PRODUCTS)

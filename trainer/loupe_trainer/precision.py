@@ -46,7 +46,8 @@ class StaysFloat32(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         def moved(values: Tensor) -> Tensor:
             given = fn(values)
-            return given if given.dtype == values.dtype else values.to(given.device)
+            loses = given.element_size() < values.element_size()
+            return values.to(given.device) if loses else given
 
         super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self

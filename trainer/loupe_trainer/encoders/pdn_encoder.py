@@ -56,5 +56,5 @@ class PdnEncoder(Encoder):
         """
         normalised = self.normalise(picture.float())
         wide = self.around(normalised)
-        described: Tensor = self.network(wide.to(self.network.last.weight.dtype))
+        described: Tensor = self.network(wide)
         return described.float()

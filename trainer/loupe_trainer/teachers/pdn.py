@@ -6,8 +6,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
+
+from loupe_trainer.precision import StaysFloat32
 
 RECEPTIVE_FIELD_PX = 33
 STRIDE_PX = 4
@@ -90,6 +93,14 @@ def initialise(network: Pdn) -> Pdn:
     return network
 
 
+class FirstConv(StaysFloat32, nn.Conv2d):
+    """Sees the picture itself, and keeps float32 in a half copy.
+
+    It is 1 % of the work. Rounded, its weights and the picture move a score three times as far as
+    all that comes after them.
+    """
+
+
 class Stem(nn.Sequential):
     """What both sizes begin with: edges and spots, at a quarter of the resolution.
 
@@ -102,7 +113,7 @@ class Stem(nn.Sequential):
         first, second = shape.scaled(128 * factor), shape.scaled(256 * factor)
         pad = int(padding)
         super().__init__(
-            nn.Conv2d(3, first, 4, padding=3 * pad), nn.ReLU(inplace=True),
+            FirstConv(3, first, 4, padding=3 * pad), nn.ReLU(inplace=True),
             nn.AvgPool2d(2, 2, padding=pad),
             nn.Conv2d(first, second, 4, padding=3 * pad), nn.ReLU(inplace=True),
             nn.AvgPool2d(2, 2, padding=pad),
@@ -110,13 +121,18 @@ class Stem(nn.Sequential):
         self.padding = padding
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Begin on (B, 3, H, W)."""
+        """Begin on (B, 3, H, W), float32 also in a half copy."""
         if not self.padding:
             height_px, width_px = _sides_px(picture)
             picture = picture[:, :, : _reached(height_px), : _reached(width_px)]
-        for layer in self:
-            picture = layer(picture)
-        return picture
+        first, *others = self
+        x: Tensor = first(picture)
+        dtype = next(self[3].parameters()).dtype
+        if dtype == torch.float16:
+            x = x.to(dtype)
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 def _sides_px(picture: Tensor) -> tuple[int, int]:

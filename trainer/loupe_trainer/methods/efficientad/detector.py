@@ -78,7 +78,6 @@ class EfficientAdDetector(Detector):
         """
         # Cast before Permute: TensorRT takes uint8 at the network's edge only.
         picture = self.normalise(self.front(rgb.float().permute(0, 3, 1, 2)))
-        picture = picture.to(self.student.last.weight.dtype)
         if self.tiling is None:
             return self._window_maps(picture)
         local_maps, global_maps = self._window_maps(self.tiling.cut(picture))
@@ -91,7 +90,7 @@ class EfficientAdDetector(Detector):
         teacher = self.teacher.describe(stemmed).float()
         begun = stemmed if shared else self.student.stem(picture)
         of_teacher, of_autoencoder = self.student.describe_halves(begun)
-        autoencoder = self.autoencoder(picture).float()
+        autoencoder = self.autoencoder(picture.to(self.student.last.weight.dtype)).float()
         return (
             squared_distance_map(teacher, of_teacher.float()),
             squared_distance_map(autoencoder, of_autoencoder.float()),
