@@ -171,7 +171,7 @@ def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> Mapping
     encoders = Opening(config, seed, Path(), material, run, QUIET).encoders(BOTH)
     learning = Learning(config, seed, encoders, run, QUIET)
     detectors = learning.detectors(material, ("rgb", "depth", "rgbd"))
-    judges = published_judges(detectors, encoders, material, config, seed)
+    judges = published_judges(detectors, encoders, material, config)
     said: dict[str, dict[str, dict[str, float]]] = {
         way: {name: {} for name in SETTINGS} for way in WAYS
     }
@@ -184,7 +184,7 @@ def asked(one: Trial, fit: dict[str, Any], seed: int, run: RunFolder) -> Mapping
 
 def published_judges(
     detectors: Mapping[Mode, CmdiadDetector], encoders: Encoders, material: Material,
-    config: CmdiadConfig, seed: int,
+    config: CmdiadConfig,
 ) -> dict[Mode, Judge]:  # fmt: skip
     """Fit what is published beside what is ours, on the same banks and the same frames."""
     judges: dict[Mode, Judge] = {}
@@ -193,7 +193,7 @@ def published_judges(
     for mode, detector in detectors.items():
         banks = [bank for bank in detector.judge.banks if isinstance(bank, MemoryBank)]
         judges[mode] = Judge(banks, config.size_px, config.border_px, paper=True)
-        fit_fusion(judges[mode], (tokens_of(mode, detectors, one) for one in seen_by), seed)
+        fit_fusion(judges[mode], (tokens_of(mode, detectors, one) for one in seen_by))
     return judges
 
 

@@ -29,9 +29,9 @@ def distances(n: int, seed: int = 0) -> npt.NDArray[np.float64]:
     return np.stack([rng.gamma(30, 0.5, n), rng.gamma(60, 0.002, n)], axis=1)
 
 
-def fitted(vectors: npt.NDArray[Any], seed: int = 42) -> tuple[LinearFusion, list[str]]:
+def fitted(vectors: npt.NDArray[Any]) -> tuple[LinearFusion, list[str]]:
     fusion = LinearFusion(vectors.shape[1])
-    return fusion, fusion.fit(vectors, "score", seed)
+    return fusion, fusion.fit(vectors, "score")
 
 
 def test_scores_rank_as_scikit_learns_do() -> None:
@@ -110,7 +110,7 @@ def test_vectors_that_are_no_distances_are_refused() -> None:
     with pytest.raises(DataError, match="at least 2 of 2 banks"):
         fitted(distances(1))
     with pytest.raises(DataError, match="at least 2 of 2 banks"):
-        LinearFusion(2).fit(distances(100)[:, :1], "map", 0)
+        LinearFusion(2).fit(distances(100)[:, :1], "map")
 
 
 def test_weights_stay_float32_in_a_half_copy() -> None:
@@ -123,7 +123,7 @@ def test_an_odd_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
     judge = Judge([MemoryBank(torch.randn(20, 4)) for _ in range(2)], size_px=8, paper=True)
     tokens = (torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2))
-    fit_fusion(judge, [tokens] * 3, seed=0)
+    fit_fusion(judge, [tokens] * 3)
     assert "score: bank 0 answers the same for every good part" in caplog.text
 
 
@@ -132,7 +132,7 @@ def test_where_the_score_is_the_maps_peak_none_is_fitted(caplog: pytest.LogCaptu
     torch.manual_seed(0)
     judge = Judge([MemoryBank(torch.randn(20, 4))] * 2, size_px=8)
     tokens = (torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2))
-    fit_fusion(judge, [tokens] * 3, seed=0)
+    fit_fusion(judge, [tokens] * 3)
     fit_scales(judge, [tokens] * 3)
     assert caplog.text == ""
     assert not [name for name in judge.state_dict() if "score" in name or "published" in name]
@@ -157,7 +157,7 @@ def test_no_fit_looks_at_the_border() -> None:
     size_px, border_px = 160, 40
     judge = Judge([MemoryBank(torch.randn(60, 8)) for _ in range(2)], size_px, border_px)
     frames = [[torch.randn(1, 8, 20, 20) for _ in range(2)] for _ in range(3)]
-    fit_fusion(judge, frames, seed=0)
+    fit_fusion(judge, frames)
     fit_scales(judge, frames)
     inside = slice(border_px, size_px - border_px)
     maps = [judge(kinds)[0][..., inside, inside].numpy() for kinds in frames]
@@ -185,12 +185,12 @@ def test_the_bank_to_which_a_place_is_oddest_speaks() -> None:
     """One bank's distances are a hundred times the other's, and each has its defect."""
     rng = np.random.default_rng(0)
     size = np.array((1.0, 100.0))[:, None, None]
-    good = [size * rng.uniform(0.5, 1, (2, 40, 40)) for _ in range(4)]
+    good = [torch.from_numpy(size * rng.uniform(0.5, 1, (2, 40, 40))) for _ in range(4)]
     highest = Highest(2)
-    highest.fit(good)
-    maps = good[0].copy()
+    highest.fit_maps(good)
+    maps = good[0].clone()
     maps[0, 5, 5], maps[1, 30, 30] = 2, 200
-    fused = highest(torch.from_numpy(maps)[None])[0, 0].numpy()
+    fused = highest(maps[None])[0, 0].numpy()
     assert fused.shape == (40, 40)
     assert fused[5, 5] == pytest.approx(fused[30, 30], rel=0.05)
     ordinary = np.delete(fused.ravel(), (5 * 40 + 5, 30 * 40 + 30))
@@ -205,7 +205,7 @@ def test_what_is_no_distance_is_no_answer_in_an_exported_graph(
     """A runtime's maximum of NaN and a number may be the number."""
     joined = TwoBanks()
     xyz = np.random.default_rng(0).random((1, 16, 16, 3)).astype(np.float32)
-    joined.highest.fit([xyz[0].transpose(2, 0, 1)[:2]])
+    joined.highest.fit_maps([torch.from_numpy(xyz[0].transpose(2, 0, 1)[:2])])
     file = tmp_path / "two_banks.onnx"
     export_onnx(joined, {"xyz": xyz}, file)
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -219,11 +219,11 @@ def test_what_is_no_distance_is_no_answer_in_an_exported_graph(
 
 def test_a_bank_that_says_the_same_of_every_good_part_has_no_scale() -> None:
     with pytest.raises(ThresholdError, match=r"distance \(bank 1\) map .*hardly varies"):
-        Highest(2).fit([np.stack((np.random.default_rng(0).random((9, 9)), np.ones((9, 9))))])
+        Highest(2).fit_maps([torch.stack((torch.rand(9, 9), torch.ones(9, 9)))])
 
 
 def test_scales_stay_float32_in_a_half_copy() -> None:
     highest = Highest(1)
-    highest.fit([np.random.default_rng(0).random((1, 9, 9))])
+    highest.fit_maps([torch.from_numpy(np.random.default_rng(0).random((1, 9, 9)))])
     kept = {name: value.clone() for name, value in highest.state_dict().items()}
     assert all(torch.equal(kept[n], v) for n, v in highest.half().state_dict().items())

@@ -127,8 +127,8 @@ class Stem(nn.Sequential):
             picture = picture[:, :, : _reached(height_px), : _reached(width_px)]
         first, *others = self
         x: Tensor = first(picture)
-        dtype = next(self[3].parameters()).dtype
-        if dtype == torch.float16:
+        dtype = next(others[2].parameters()).dtype
+        if dtype == torch.float16:  # a half copy; under autocast the layer has chosen by itself
             x = x.to(dtype)
         for layer in others:
             x = layer(x)

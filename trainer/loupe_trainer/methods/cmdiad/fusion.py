@@ -7,6 +7,7 @@ pixels and one for score vectors. Its score is w . x, so w is all that is export
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from loupe_trainer.precision import StaysFloat32
 
 NU: Final = 0.5
 MAX_EPOCHS: Final = 1000
+SEED: Final = 42  # the published one: of the SVM's order, and of which rows are used
 # Of 2 million drawn pixels, so many gave weights within 0.0003 of those of all, in a quarter of the
 # time; two orders of all of them differ by less than 0.000001.
 MAX_ROWS: Final = 500_000
@@ -46,7 +48,12 @@ class LinearFusion(StaysFloat32):
         self.n_banks = n_banks
         self.register_buffer("weights", torch.full((n_banks,), 1 / n_banks))
 
-    def fit(self, vectors: Vectors, name: str, seed: int) -> list[str]:
+    def fit_maps(self, maps: Sequence[Tensor]) -> list[str]:
+        """Find the weights for maps, (banks, h, w) of each frame; as `fit`."""
+        pixels = torch.cat([m.flatten(1).T for m in maps])  # (N*h*w, B)
+        return self.fit(pixels.numpy(), "map")
+
+    def fit(self, vectors: Vectors, name: str) -> list[str]:
         """Find the weights.
 
         Args:
@@ -55,7 +62,6 @@ class LinearFusion(StaysFloat32):
                 themselves, and the published fit, which uses just these parts, weighs banks by
                 distances that no new part has.
             name: What they are, for notes and errors.
-            seed: Of the SVM's order, and of which rows are used where there are too many.
 
         Returns:
             What was unusual about the fit, one sentence each.
@@ -66,9 +72,9 @@ class LinearFusion(StaysFloat32):
         """
         _check(vectors, self.n_banks, name)
         if len(vectors) > MAX_ROWS:
-            drawn = np.random.default_rng(seed).choice(len(vectors), MAX_ROWS, replace=False)
+            drawn = np.random.default_rng(SEED).choice(len(vectors), MAX_ROWS, replace=False)
             vectors = vectors[np.sort(drawn)]
-        weights, notes = _weights(vectors.astype(np.float64), seed)
+        weights, notes = _weights(vectors.astype(np.float64))
         self.weights.copy_(torch.from_numpy(weights))
         return [f"{name}: {note}" for note in notes]
 
@@ -93,7 +99,7 @@ def _check(vectors: Vectors, n_banks: int, name: str) -> None:
         )
 
 
-def _weights(vectors: npt.NDArray[np.float64], seed: int) -> tuple[Vectors, list[str]]:
+def _weights(vectors: npt.NDArray[np.float64]) -> tuple[Vectors, list[str]]:
     """Fit one SVM over vectors in medians of each bank.
 
     The medians stand in for the published fixed factors (colour 0.1, depth and hallucination 1.0),
@@ -102,7 +108,7 @@ def _weights(vectors: npt.NDArray[np.float64], seed: int) -> tuple[Vectors, list
     medians = np.median(vectors, axis=0)
     if vectors.shape[1] == 1:
         return 1 / medians, []  # an SVM could only rescale it
-    weights, notes = _svm(vectors / medians, seed)
+    weights, notes = _svm(vectors / medians)
     kept, said = share_out(weights)
     constant = np.flatnonzero(np.ptp(vectors, axis=0) == 0)
     notes += said + [f"bank {bank} answers the same for every good part" for bank in constant]
@@ -126,8 +132,8 @@ def share_out(weights: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64]
     return kept / kept.sum(), notes
 
 
-def _svm(vectors: npt.NDArray[np.float64], seed: int) -> tuple[npt.NDArray[np.float64], list[str]]:
-    svm = SGDOneClassSVM(nu=NU, max_iter=MAX_EPOCHS, random_state=seed)
+def _svm(vectors: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], list[str]]:
+    svm = SGDOneClassSVM(nu=NU, max_iter=MAX_EPOCHS, random_state=SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told in the notes
         svm.fit(vectors)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -27,18 +25,21 @@ class Highest(nn.Module):
         super().__init__()
         self.scales = nn.ModuleList(MapScale() for _ in range(n_banks))
 
-    def fit(self, maps: Sequence[npt.NDArray[np.floating[Any]]]) -> None:
+    def fit_maps(self, maps: Sequence[Tensor]) -> list[str]:
         """Fix each bank's scale.
 
         Args:
             maps: (banks, h, w) of each frame of good parts whose patches are in no bank.
 
+        Returns:
+            What was unusual about the fit: nothing ever is, short of an error.
+
         Raises:
             ThresholdError: A bank hardly varies, or is not finite.
         """
         for bank, scale in enumerate(self.scales):
-            of_bank = [m[bank].astype(np.float32) for m in maps]
-            cast("MapScale", scale).fit(of_bank, f"distance (bank {bank})")
+            cast("MapScale", scale).fit([m[bank].numpy() for m in maps], f"distance (bank {bank})")
+        return []
 
     def forward(self, maps: Tensor) -> Tensor:
         """Join (1, banks, h, w) into (1, 1, h, w), float32."""

@@ -67,27 +67,21 @@ class Judge(nn.Module):
 
 
 @torch.no_grad()
-def fit_fusion(judge: Judge, frames: Iterable[Sequence[Tensor]], seed: int) -> None:
+def fit_fusion(judge: Judge, frames: Iterable[Sequence[Tensor]]) -> None:
     """Fit the fusion, in place, on good frames whose patches are in no bank; warn of oddities.
 
     Args:
         judge: Changed in place.
         frames: Tokens of each frame, one tensor a bank.
-        seed: Of the SVM, where there is one.
 
     Raises:
         DataError: Distances that an SVM cannot weigh.
         ThresholdError: A bank hardly varies over good frames.
     """
     maps, scores = zip(*(judge.apart(kinds) for kinds in frames), strict=True)
-    judged = [judge.distance_map.judged(m[0]) for m in maps]
-    if isinstance(judge.fusion, Highest):
-        judge.fusion.fit([m.numpy() for m in judged])
-        return
-    pixels = torch.cat([m.flatten(1).T for m in judged])  # (N*h*w, B)
-    notes = judge.fusion.fit(pixels.numpy(), "map", seed)
+    notes = judge.fusion.fit_maps([judge.distance_map.judged(m[0]) for m in maps])
     if judge.published is not None:
-        notes += judge.published.fusion.fit(torch.cat(scores).numpy(), "score", seed)
+        notes += judge.published.fusion.fit(torch.cat(scores).numpy(), "score")
     for note in notes:
         log.warning("fusion of memory banks, %s", note)
 

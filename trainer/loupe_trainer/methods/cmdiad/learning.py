@@ -100,7 +100,7 @@ class Learning:
         )
         shown = self.progress.track(material.for_fusion, f"fusion of {mode}")
         tokens = ([material.tokens(kind, np.array([i])) for kind in kinds] for i in shown)
-        fit_fusion(judge, tokens, self.seed)
+        fit_fusion(judge, tokens)
         depth = self.encoders.depth
         if mode == "rgb":
             return RgbDetector(self.encoders.of("rgb"), taught.get("depth_from_rgb"), judge)
